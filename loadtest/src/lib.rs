@@ -1,0 +1,4 @@
+//! The world on one machine, the scenarios that run in it, and the comparison with the peers.
+pub mod oracle;
+pub mod peers;
+pub mod world;

@@ -1,0 +1,14 @@
+//! `residency`: requests and rows stay where law or contract says they must.
+//!
+//! Two programs share this library: `residency-gateway`, the proxy in the path of every request, and
+//! `residency-migrate`, the companion for one-off jobs. Dependencies point down only:
+//! `bin` → applications (`gateway`, `pki`) → edges (`config`, `auth`, `upstream`, `postgres`, `tls`, `telemetry`) → `domain`.
+pub mod auth;
+pub mod config;
+pub mod domain;
+pub mod gateway;
+pub mod pki;
+pub mod postgres;
+pub mod telemetry;
+pub mod tls;
+pub mod upstream;
