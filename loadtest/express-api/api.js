@@ -10,8 +10,8 @@ import { regionCache } from './region-cache.js'
 import { Problem, regionRouter } from './region-router.js'
 
 /**
- * @returns `app` for http.createServer, `upgrade` for its event of that name, `drain()` when no new work is wanted, and
- *   `close()` when the last request is answered
+ * @returns `app` for http.createServer, `upgrade` for its event of that name, `drain()` when no new work is wanted, `cut()`
+ *   to end WebSockets that stay, `close()` when the last request is answered
  */
 export function buildApi(settings, keys, log) {
   const residency = regionRouter({
@@ -24,6 +24,7 @@ export function buildApi(settings, keys, log) {
   const cache = regionCache(settings.redisUrl, settings.region, log)
   const sockets = live(settings, residency, log)
   const context = { settings, keys, cache }
+  const unanswered = new Set()
   let draining = false
 
   const app = express()
@@ -31,6 +32,8 @@ export function buildApi(settings, keys, log) {
   app.disable('etag') // Hashing each answer would be work that no test or load scenario asks for.
   app.use((req, res, next) => {
     if (draining) res.set('Connection', 'close')
+    unanswered.add(res)
+    res.once('close', () => unanswered.delete(res))
     next()
   })
 
@@ -58,10 +61,13 @@ export function buildApi(settings, keys, log) {
     upgrade: sockets.upgrade,
     drain() {
       draining = true
+      for (const res of unanswered) if (!res.headersSent) res.set('Connection', 'close')
       sockets.drain()
     },
+    cut: sockets.close,
     async close() {
-      await Promise.all([sockets.close(), residency.close(), cache.close()])
+      sockets.close()
+      await Promise.all([residency.close(), cache.close()])
     },
   }
 }

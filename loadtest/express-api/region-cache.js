@@ -5,6 +5,9 @@
 
 import { createClient } from '@redis/client'
 
+/** The longest wait for Redis, ms: what it adds to a request at worst. */
+const ANSWER_MS = 250
+
 export function regionCache(url, region, log) {
   if (!url) return { loginAttempts: async () => null, productViews: async () => null, close: async () => {} }
 
@@ -12,7 +15,7 @@ export function regionCache(url, region, log) {
   const client = createClient({
     url,
     disableOfflineQueue: true, // Fail at once rather than queue without bound.
-    commandOptions: { timeout: 500 },
+    commandsQueueMaxLength: 10_000,
     socket: { connectTimeout: 2000, reconnectStrategy: (tries) => Math.min(100 * 2 ** tries, 3000) },
   })
   client.on('ready', () => {
@@ -24,7 +27,14 @@ export function regionCache(url, region, log) {
   })
   client.connect().catch(() => {}) // Its fault comes as an 'error' event too.
 
-  const orNull = (answer) => answer.catch(() => null)
+  // Redis may also hang with its connection up, so each answer has a bound of its own.
+  const orNull = (answer) => {
+    let timer
+    const late = new Promise((resolve) => {
+      timer = setTimeout(resolve, ANSWER_MS, null)
+    })
+    return Promise.race([answer.catch(() => null), late]).finally(() => clearTimeout(timer))
+  }
   return {
     /** How often this user has tried to log in, in the current minute, this try included. */
     loginAttempts(userId) {
@@ -38,7 +48,7 @@ export function regionCache(url, region, log) {
     },
 
     async close() {
-      client.destroy()
+      if (client.isOpen) client.destroy()
     },
   }
 }

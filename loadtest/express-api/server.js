@@ -1,6 +1,7 @@
 // Starts the API from its environment, and drains it on SIGTERM and SIGINT.
 
 import { createServer } from 'node:http'
+import { Server } from 'node:net'
 import { buildApi } from './api.js'
 import { settings as readSettings } from './settings.js'
 import { SigningKeys } from './signing-keys.js'
@@ -36,14 +37,19 @@ async function drain(signal) {
   if (draining) return
   draining = true
   log({ event: 'draining', signal })
-  const deadline = setTimeout(() => server.closeAllConnections(), settings.drainMs)
-  const closed = new Promise((resolve) => server.close(resolve))
+  const deadline = setTimeout(() => {
+    server.closeAllConnections()
+    api.cut() // Upgraded sockets are none of the server's "all connections", yet its close waits for them.
+  }, settings.drainMs)
+  // net's close, not http's: that cuts idle connections at once, and would lose a request the gateway just sent on one. They
+  // end by themselves: with `Connection: close` on their next answer, or after the keep-alive timeout of 5 s.
+  const closed = new Promise((resolve) => Server.prototype.close.call(server, resolve))
   api.drain()
   await closed
   clearTimeout(deadline)
   await api.close()
   log({ event: 'stopped' })
-  process.exit(0) // Sockets that were upgraded no longer belong to the server, and one may linger.
+  process.exit(0) // Nothing is left to wait for but timers.
 }
 process.on('SIGTERM', drain)
 process.on('SIGINT', drain)

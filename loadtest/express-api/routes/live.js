@@ -5,6 +5,7 @@
 
 import { WebSocketServer } from 'ws'
 import { subject } from '../input.js'
+import { Problem } from '../region-router.js'
 import { CHANNEL, ORDER } from './orders.js'
 
 /** A message a client may send, bytes. */
@@ -13,10 +14,12 @@ const MAX_MESSAGE = 65_536
 const MAX_UNSENT = 1_048_576
 /** A client that answers no ping for one to two of these is gone, ms. */
 const PING_MS = 30_000
+/** A feed that is this many orders behind ends, and its clients start afresh. */
+const MAX_BEHIND = 10_000
 
 export function live(settings, residency, log) {
   const server = new WebSocketServer({ noServer: true, maxPayload: MAX_MESSAGE })
-  const feeds = new Map()
+  const feeds = new Map() // jurisdiction → Feed
   let draining = false
   const heartbeat = setInterval(() => {
     for (const socket of server.clients) {
@@ -31,101 +34,164 @@ export function live(settings, residency, log) {
     socket.send(JSON.stringify({ ...message, served_by: settings.region }))
   }
 
-  /** The feed of a jurisdiction, connected; the promise is kept so that simultaneous sockets share it. */
   function feedOf(req) {
     const { jurisdiction } = req.residency
     if (!feeds.has(jurisdiction)) {
-      const sockets = new Map() // user → Set of sockets
-      const feed = { sockets, users: 0, ready: null, client: null, end: () => {} }
-      feed.end = (code) => {
-        if (feeds.get(jurisdiction) === feed) feeds.delete(jurisdiction)
-        for (const set of sockets.values()) for (const socket of set) socket.close(code)
-        feed.client?.end().catch(() => {}) // Already broken; that is why it ends.
-      }
-      feed.ready = connect(req.db, feed)
-      feeds.set(jurisdiction, feed)
+      const onEnd = (ended) => feeds.get(jurisdiction) === ended && feeds.delete(jurisdiction)
+      feeds.set(jurisdiction, new Feed(req.db, send, onEnd, log))
     }
     return feeds.get(jurisdiction)
   }
 
-  async function connect(db, feed) {
-    try {
-      const client = await db.connect()
-      feed.client = client
-      client.on('error', (error) => log({ event: 'feed-broken', error: error.name, cause: error.code }))
-      client.on('end', () => feed.end(1012))
-      client.on('notification', ({ payload }) => announce(client, feed.sockets, JSON.parse(payload)))
-      await client.query(`LISTEN ${CHANNEL}`)
-      return db.served
-    } catch (error) {
-      feed.end(1012)
-      throw error
-    }
-  }
-
-  async function announce(client, sockets, { user, order }) {
-    if (!sockets.has(user)) return
-    try {
-      const { rows: [row] } = await client.query(`SELECT ${ORDER} FROM orders WHERE id = $1 AND user_id = $2`, [order, user])
-      if (row) for (const socket of sockets.get(user) ?? []) send(socket, { type: 'order', order: row })
-    } catch (error) {
-      log({ event: 'feed-broken', error: error.name, cause: error.code })
-      client.end().catch(() => {}) // Its 'end' closes the sockets.
-    }
-  }
-
   function upgrade(req, socket, head) {
-    socket.on('error', () => socket.destroy()) // Until ws takes over; a reset by the client is no fault of ours.
+    socket.on('error', () => socket.destroy()) // A reset by the client is no fault of ours.
     return residency.upgrade(req, socket, async () => {
       const user = subject(req)
-      const { pathname } = new URL(req.url, 'http://api')
-      if (pathname !== '/live' || draining) return refuse(socket, draining ? '503 Service Unavailable' : '404 Not Found')
+      if (new URL(req.url, 'http://api').pathname !== '/live') {
+        throw new Problem(404, 'not-found', 'There is no such endpoint', 'WebSockets are at /live.')
+      }
+      if (draining) throw new Problem(503, 'draining', 'This process is stopping', 'Connect again.', { 'Retry-After': '1' })
       const feed = feedOf(req)
-      const served = await feed.ready
-      if (socket.destroyed) return dismiss(feed)
-      server.handleUpgrade(req, socket, head, (accepted) => attach(accepted, feed, user, served))
+      const release = await feed.hold()
+      if (socket.destroyed) return release()
+      server.handleUpgrade(req, socket, head, (client) => attach(client, feed, user)) // At once, or a 400 of its own.
+      release()
     })
   }
 
-  function attach(socket, feed, user, served) {
+  function attach(socket, feed, user) {
     socket.answered = true
-    const set = feed.sockets.get(user) ?? new Set()
-    feed.sockets.set(user, set.add(socket))
     socket.on('pong', () => {
       socket.answered = true
     })
     socket.on('error', () => socket.terminate())
     socket.on('message', (data, binary) => {
-      if (binary) return socket.send(data, { binary })
+      if (binary) return socket.send(data)
       send(socket, { type: 'echo', data: data.toString() })
     })
-    socket.on('close', () => {
-      set.delete(socket)
-      if (set.size === 0 && feed.sockets.get(user) === set) feed.sockets.delete(user)
-      dismiss(feed)
-    })
-    send(socket, { type: 'hello', ...served })
-  }
-
-  /** Ends a feed nobody listens to. */
-  function dismiss(feed) {
-    if (feed.sockets.size === 0) feed.end(1001)
+    socket.on('close', () => feed.remove(user, socket))
+    feed.add(user, socket)
+    send(socket, { type: 'hello', ...feed.served })
   }
 
   return {
     upgrade,
+    /** Takes no more, and asks those that are open to go. */
     drain() {
       draining = true
       clearInterval(heartbeat)
       for (const socket of server.clients) socket.close(1001)
     },
-    async close() {
+    /** Cuts those that did not go. */
+    close() {
       for (const socket of server.clients) socket.terminate()
       for (const feed of [...feeds.values()]) feed.end(1001)
     },
   }
 }
 
-function refuse(socket, status) {
-  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
+/** The new orders of one jurisdiction, for the sockets of this process. */
+class Feed {
+  #sockets = new Map() // user → Set of sockets
+  #holds = 0 // handshakes in progress
+  #ready
+  #client
+  #behind = []
+  #telling = false
+  #ended = false
+  #send
+  #onEnd
+  #log
+
+  /** Who announces: `{ jurisdiction, role }`, once held. */
+  served
+
+  constructor(db, send, onEnd, log) {
+    this.#send = send
+    this.#onEnd = onEnd
+    this.#log = log
+    this.#ready = this.#listen(db)
+    this.#ready.catch(() => {}) // Each hold throws it.
+  }
+
+  /** Waits until the feed listens, and keeps it from ending; the result lets go again. */
+  async hold() {
+    this.#holds += 1
+    const release = () => {
+      this.#holds -= 1
+      this.#endIfIdle()
+    }
+    try {
+      await this.#ready
+      return release
+    } catch (error) {
+      release()
+      throw error
+    }
+  }
+
+  add(user, socket) {
+    if (this.#ended) return socket.close(1012)
+    const set = this.#sockets.get(user) ?? new Set()
+    this.#sockets.set(user, set.add(socket))
+  }
+
+  remove(user, socket) {
+    const set = this.#sockets.get(user)
+    set?.delete(socket)
+    if (set?.size === 0) this.#sockets.delete(user)
+    this.#endIfIdle()
+  }
+
+  /** Ends the feed and closes its sockets with `code`. */
+  end(code) {
+    if (this.#ended) return
+    this.#ended = true
+    this.#onEnd(this)
+    for (const set of this.#sockets.values()) for (const socket of set) socket.close(code)
+    this.#client?.end().catch(() => {}) // It may be broken already, which is why the feed ends.
+  }
+
+  async #listen(db) {
+    try {
+      this.#client = await db.connect()
+      this.#client.on('error', (error) => this.#log({ event: 'feed-broken', error: error.name, cause: error.code }))
+      this.#client.on('end', () => this.end(1012))
+      this.#client.on('notification', ({ payload }) => this.#announced(JSON.parse(payload)))
+      await this.#client.query(`LISTEN ${CHANNEL}`)
+      this.served = db.served
+    } catch (error) {
+      this.end(1012)
+      throw error
+    }
+  }
+
+  #announced({ user, order }) {
+    if (!this.#sockets.has(user)) return
+    if (this.#behind.push(order) > MAX_BEHIND) return this.end(1012)
+    if (!this.#telling) this.#tell()
+  }
+
+  /** Reads what was announced, as much at a time as has gathered, and sends it. */
+  async #tell() {
+    this.#telling = true
+    try {
+      while (this.#behind.length > 0 && !this.#ended) {
+        const { rows } = await this.#client.query(
+          `SELECT user_id, ${ORDER} FROM orders WHERE id = ANY ($1) ORDER BY created_at, id`, [this.#behind.splice(0)])
+        for (const { user_id: user, ...order } of rows) {
+          for (const socket of this.#sockets.get(user) ?? []) this.#send(socket, { type: 'order', order })
+        }
+      }
+    } catch (error) {
+      this.#log({ event: 'feed-broken', error: error.name, cause: error.code })
+      this.end(1012)
+    } finally {
+      this.#telling = false
+    }
+  }
+
+  #endIfIdle() {
+    if (this.#sockets.size === 0 && this.#holds === 0) this.end(1001)
+  }
 }

@@ -27,7 +27,7 @@ export function orders() {
     const { rows: [placed] } = await req.db.query(
       `WITH placed AS (
          INSERT INTO orders (id, user_id, item, quantity, note, idempotency_key)
-         SELECT $1, u.id, $3, $4, $5, $6 FROM users u WHERE u.id = $2
+         SELECT $1::uuid, u.id, $3::text, $4::integer, $5::text, $6::text FROM users u WHERE u.id = $2
          ON CONFLICT (user_id, idempotency_key) DO NOTHING
          RETURNING ${ORDER})
        SELECT placed.*, pg_notify('${CHANNEL}', json_build_object('user', $2::text, 'order', id)::text) AS announced FROM placed`,

@@ -8,7 +8,10 @@ import { invalid, subject } from '../input.js'
 import { Problem } from '../region-router.js'
 
 /** 64 KiB of 0 to 255 over and over; downloads are made of it, so that a receiver can check them. */
-const BLOCK = Buffer.from({ length: 65_536 }, (_, index) => index % 256)
+const BLOCK = Buffer.from(Uint8Array.from({ length: 65_536 }, (_, index) => index))
+
+/** How long the rest of a refused body may take before its connection is cut. */
+const LINGER_MS = 2000
 
 export function transfers({ settings }) {
   const routes = Router()
@@ -16,18 +19,19 @@ export function transfers({ settings }) {
 
   routes.post('/upload', async (req, res) => {
     const user = subject(req)
-    if (Number(req.headers['content-length']) > most) throw tooLarge()
+    if (Number(req.headers['content-length']) > most) throw tooLarge(req)
     const digest = createHash('sha256')
     let bytes = 0
-    for await (const chunk of req) {
+    for await (const chunk of req.iterator({ destroyOnReturn: false })) {
       bytes += chunk.length
-      if (bytes > most) throw tooLarge()
+      if (bytes > most) break
       digest.update(chunk)
     }
+    if (bytes > most) throw tooLarge(req)
     const [id, sha256] = [randomUUID(), digest.digest()]
     const { rowCount } = await req.db.query(
       `INSERT INTO uploads (id, user_id, content_type, bytes, sha256)
-       SELECT $1, id, $3, $4, $5 FROM users WHERE id = $2`,
+       SELECT $1::uuid, id, $3::text, $4::bigint, $5::bytea FROM users WHERE id = $2`,
       [id, user, (req.get('content-type') ?? 'application/octet-stream').slice(0, 200), bytes, sha256])
     if (rowCount === 0) throw new Problem(404, 'not-found', 'No such user here', 'The token\'s subject has no account in this jurisdiction.')
     res.answer(201, { id, bytes, sha256: sha256.toString('hex') })
@@ -42,9 +46,11 @@ export function transfers({ settings }) {
     })
   })
 
-  /** The rest of the body is not read: the connection ends with the answer. */
-  function tooLarge() {
-    return new Problem(413, 'body-too-large', 'The body is too large', `At most ${most} bytes.`, { Connection: 'close' })
+  function tooLarge(req) {
+    // The rest is read and dropped, since a reset could overtake the answer; but not for long.
+    req.resume()
+    setTimeout(() => req.complete || req.socket.destroy(), LINGER_MS).unref()
+    return new Problem(413, 'body-too-large', 'The body is too large', `At most ${most} bytes.`)
   }
 
   return routes
