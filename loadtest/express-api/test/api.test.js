@@ -37,7 +37,7 @@ describe('the API', { skip: missing, timeout: 60_000 }, () => {
     ;[services] = await Promise.all([startServices(), node('keys.js', 'init', keysFile)])
     await node('schema.js', services.primaryUrl)
     const environment = { JWT_KEYS_FILE: keysFile, ISSUER, AUDIENCE: 'api', REDIS_URL: services.redisUrl, MAX_BODY_BYTES: String(64 << 20),
-      LOGIN_ATTEMPTS_PER_MINUTE: '20', DRAIN_MS: '1500' }
+      LOGIN_ATTEMPTS_PER_MINUTE: '10', DRAIN_MS: '1000' }
     const primary = { ...environment, REGION: 'eu-frankfurt', DATABASES: JSON.stringify({ eu: services.primaryUrl }) }
     const standby = { ...environment, REGION: 'eu-nuremberg', DATABASES: JSON.stringify({ eu: { replica: services.standbyUrl } }) }
     ;[home, second, replica] = await Promise.all([primary, primary, standby].map(startApi))
@@ -110,7 +110,7 @@ describe('the API', { skip: missing, timeout: 60_000 }, () => {
     const { body: { id } } = await call(home, 'POST', '/signup', write(), signup('eve@example.org'))
     const statuses = []
     // More than the limit twice over, so that the change of a minute can't hide it.
-    for (let attempt = 0; attempt < 42; attempt += 1) {
+    for (let attempt = 0; attempt < 22; attempt += 1) {
       const { status } = await call(attempt % 2 ? home : second, 'POST', '/login', write(), login('eve@example.org', 'wrong password'))
       statuses.push(status)
     }
@@ -212,6 +212,27 @@ describe('the API', { skip: missing, timeout: 60_000 }, () => {
     assert.deepEqual([body.method, body.residency.subject, body.database.in_recovery, body.database.read_only], ['PUT', user.id, false, 'on'])
   })
 
+  test('a Redis that hangs or is away costs a counter, not an answer', async () => {
+    services.redis.kill('SIGSTOP')
+    try {
+      const hung = await call(home, 'GET', '/products', read())
+      assert.deepEqual([hung.status, hung.body.views], [200, null])
+    } finally {
+      services.redis.kill('SIGCONT')
+    }
+    await until(async () => (await call(home, 'GET', '/products', read())).body.views > 0)
+    const away = await startApi({ JWT_KEYS_FILE: keysFile, ISSUER, AUDIENCE: 'api', REGION: 'eu-frankfurt', DATABASES: '{}', REDIS_URL: 'redis://127.0.0.1:1', DRAIN_MS: '0' })
+    assert.deepEqual((await call(away, 'GET', '/products', read())).body.views, null)
+    assert.equal(await away.stop(), 0)
+  })
+
+  test('more requests at once than connections wait their turn', async () => {
+    const answers = await Promise.all(Array.from({ length: 200 }, () => call(home, 'GET', '/me', read(user.id))))
+    assert.ok(answers.every(({ status }) => status === 200))
+    const [{ n }] = await sql('SELECT count(*)::integer AS n FROM pg_stat_activity WHERE application_name = \'api eu-frankfurt read\'')
+    assert.ok(n > 0 && n <= 8, `${n} connections of two processes with 4 each`)
+  })
+
   test('without the gateway only health and keys answer', async () => {
     assert.deepEqual(await problem(home, 'GET', '/me', {}), [500, 'gateway-headers-missing'])
     assert.deepEqual(await problem(home, 'GET', '/nothing', {}), [500, 'gateway-headers-missing'])
@@ -293,6 +314,17 @@ describe('the API', { skip: missing, timeout: 60_000 }, () => {
     assert.deepEqual(await kids(home), [old])
     assert.ok(home.events.some(({ event }) => event === 'keys-unreadable'))
     await writeFile(keysFile, good)
+  })
+
+  test('a promoted standby is taken for a primary on the connections that were open before', async () => {
+    await call(replica, 'GET', '/me', remote('read', 'replica', user.id))
+    const before = await problem(replica, 'POST', '/orders', remote('write', 'primary', user.id), { item: 'Desk' })
+    assert.deepEqual(before, [503, 'database-read-only'])
+    await services.promote()
+    const { status, body } = await call(replica, 'POST', '/orders', remote('write', 'primary', user.id), { item: 'Desk' })
+    assert.deepEqual([status, body.role, body.served_by], [201, 'primary', 'eu-nuremberg'])
+    const { body: me } = await call(replica, 'GET', '/me', remote('read', 'primary', user.id))
+    assert.deepEqual([me.id, me.role], [user.id, 'primary'])
   })
 
   test('wrong settings are all named at once', async () => {

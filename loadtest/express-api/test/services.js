@@ -75,7 +75,7 @@ function service(command, args, options, signal) {
   return { child, exited, stop }
 }
 
-/** Starts Postgres twice and Redis: `{ primaryUrl, standbyUrl, redisUrl, primary, stop }`. */
+/** Starts Postgres twice and Redis. `redis` is its process; `promote()` makes the standby a primary. */
 export async function startServices() {
   const as = await owner()
   const home = await mkdtemp(join(tmpdir(), 'express-api-'))
@@ -96,14 +96,16 @@ export async function startServices() {
       running.push(started)
       return started
     }
-    running.push(service(redis, ['--port', redisPort, '--bind', '127.0.0.1', '--save', '', '--dir', home], { ...as, cwd: home }, 'SIGTERM'))
+    const cache = service(redis, ['--port', redisPort, '--bind', '127.0.0.1', '--save', '', '--dir', home], { ...as, cwd: home }, 'SIGTERM')
+    running.push(cache)
     await run(join(bin, 'initdb'), ['-D', join(home, 'primary'), '-U', 'app', '-A', 'trust', '-N', '--locale=C.UTF-8'], { ...as, cwd: home })
-    const primary = postgres('primary', primaryPort)
+    postgres('primary', primaryPort)
     await until(() => accepts(url(primaryPort)))
     await run(join(bin, 'pg_basebackup'), ['-D', join(home, 'standby'), '-d', url(primaryPort), '-R', '-N', '-c', 'fast', '-X', 'stream'], { ...as, cwd: home })
     postgres('standby', standbyPort)
     await until(() => accepts(url(standbyPort)))
-    return { primaryUrl: url(primaryPort), standbyUrl: url(standbyPort), redisUrl: `redis://127.0.0.1:${redisPort}`, stop }
+    const promote = () => run(join(bin, 'pg_ctl'), ['promote', '-w', '-D', join(home, 'standby')], { ...as, cwd: home })
+    return { primaryUrl: url(primaryPort), standbyUrl: url(standbyPort), redisUrl: `redis://127.0.0.1:${redisPort}`, redis: cache.child, promote, stop }
   } catch (error) {
     await stop()
     throw error
