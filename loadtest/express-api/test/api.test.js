@@ -28,7 +28,7 @@ function headers(region, access, database, subject) {
   }
 }
 
-describe('the API', { skip: missing, timeout: 60_000 }, () => {
+describe('the API', { skip: missing, timeout: 180_000 }, () => {
   let services, scratch, keysFile, home, second, replica, user
 
   before(async () => {
