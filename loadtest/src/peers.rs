@@ -1,4 +1,4 @@
-//! `make bench-peers`: what a request costs our gateway with its full policy, and what it costs nginx and HAProxy.
+//! `make bench-peers`: what a request costs our gateway with its full policy, and what it costs nginx and `HAProxy`.
 //!
 //! Every contender gets the same bytes from the same load, forwards them to the same upstream over a kept pool, and
 //! runs with one worker on a core of its own; load and upstream have the other. Rounds are interleaved and their
@@ -113,11 +113,12 @@ fn order(contenders: &[Contender], round: usize) -> Vec<&Contender> {
     if order.is_empty() {
         return order;
     }
-    let start = round % order.len();
-    order.rotate_left(start);
+    let mut start = round % order.len();
     if round % 2 == 1 {
         order.reverse();
+        start = order.len() - 1 - start;
     }
+    order.rotate_left(start);
     order
 }
 

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use residency_loadtest::peers::{LogPath, Options, compare};
 
-/// Compares what a request costs the gateway, nginx and HAProxy; writes target/bench/peers.json.
+/// Compares what a request costs the gateway, nginx and `HAProxy`; writes target/bench/peers.json.
 ///
 /// Needs nginx and haproxy in PATH and two cores with little else to do.
 #[derive(Parser)]
@@ -37,7 +37,7 @@ struct Arguments {
     proxy_core: usize,
     #[arg(long, default_value_t = 1)]
     load_core: usize,
-    /// How HAProxy's log lines leave it.
+    /// How `HAProxy`'s log lines leave it.
     #[arg(long, value_enum, default_value_t)]
     haproxy_log: LogPath,
     /// Where results and the contenders' files go.

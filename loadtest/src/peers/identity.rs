@@ -85,8 +85,7 @@ fn pem(label: &str, der: &[u8]) -> String {
         pem.extend(line.iter().map(|byte| char::from(*byte)));
         pem.push('\n');
     }
-    pem.push_str(&format!("-----END {label}-----\n"));
-    pem
+    pem + "-----END " + label + "-----\n"
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ fn body() -> Vec<u8> {
         .into_bytes()
 }
 
-/// What a current browser sends with a fetch() across origins, in its order.
+/// What a current browser sends with a `fetch()` across origins, in its order.
 const BROWSER: [(&str, &str); 14] = [
     ("Connection", "keep-alive"),
     ("sec-ch-ua-platform", "\"macOS\""),
