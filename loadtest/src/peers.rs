@@ -24,6 +24,7 @@ mod haproxy;
 mod identity;
 mod nginx;
 mod process;
+mod programs;
 mod report;
 mod scene;
 mod turn;
@@ -84,6 +85,9 @@ impl Options {
 /// Fails when a contender cannot be started or does not do its work. Faults under load are in the report.
 pub fn compare(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Report> {
     let contenders = options.contenders()?;
+    for contender in &contenders {
+        programs::locate(contender.program, options)?;
+    }
     let cores = Cores::claim(options.proxy_core, options.load_core)?;
     fs::create_dir_all(&options.directory).context("the directory for results")?;
     progress(&format!("signing {} tokens", options.users));

@@ -45,8 +45,14 @@ struct Arguments {
     directory: PathBuf,
 }
 
-fn main() -> Result<ExitCode> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    run(Arguments::parse()).unwrap_or_else(|error| {
+        let _ = writeln!(stderr(), "error: {error:#}");
+        ExitCode::from(2)
+    })
+}
+
+fn run(arguments: Arguments) -> Result<ExitCode> {
     let options = arguments.options()?;
     let report = compare(&options, &mut |line| {
         // Progress that nobody can read is no reason to stop.

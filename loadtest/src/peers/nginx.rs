@@ -12,7 +12,12 @@ use nix::unistd::Uid;
 
 use super::process::{Launch, free_addresses};
 
-pub(super) fn launch(directory: &Path, origin: SocketAddr, access_log: Option<&Path>) -> Result<Launch> {
+pub(super) fn launch(
+    program: &Path,
+    directory: &Path,
+    origin: SocketAddr,
+    access_log: Option<&Path>,
+) -> Result<Launch> {
     let [listen] = free_addresses()?;
     let home = directory.display();
     // Started by root, workers would become `nobody`, who may not reach this directory.
@@ -30,9 +35,10 @@ error_log stderr warn;
 events {{ worker_connections 4096; }}
 http {{
   log_format like escape=json
-    '{{"time":"$time_iso8601","client":"$remote_addr","method":"$request_method","path":"$uri","status":$status,'
-    '"bytes":$body_bytes_sent,"duration_s":$request_time,"upstream":"$upstream_addr",'
-    '"upstream_duration_s":"$upstream_response_time","connection_requests":$connection_requests}}';
+    '{{"ts":"$time_iso8601","region":"us-east","method":"$request_method","path":"$uri","status":$status,'
+    '"served_by":"$upstream_addr","client":"$remote_addr","duration_s":$request_time,'
+    '"upstream_s":"$upstream_response_time","bytes_in":$request_length,"bytes_out":$bytes_sent,'
+    '"protocol":"$server_protocol"}}';
   {access_log}
   client_body_temp_path {home}/body;
   proxy_temp_path {home}/proxy;
@@ -62,7 +68,7 @@ http {{
     );
     let path = directory.join("nginx.conf");
     fs::write(&path, config)?;
-    let mut command = Command::new("nginx");
+    let mut command = Command::new(program);
     command.arg("-c").arg(&path).arg("-p").arg(directory).arg("-e").arg("stderr");
     Ok(Launch { command, listen, stdout: None })
 }

@@ -124,3 +124,58 @@ pub(super) fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
     }
     Ok(addresses)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generator::Workload;
+
+    fn shell(script: &str, listen: SocketAddr) -> Launch {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(script);
+        Launch { command, listen, stdout: None }
+    }
+
+    #[test]
+    fn what_does_not_start_says_why_and_what_runs_ends_with_its_children() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let workload = Workload::new(vec![b"GET / HTTP/1.1\r\n\r\n".to_vec()], "HTTP/1.1 200 OK\r\n", b"");
+        let mut rig = Rig::new(workload).expect("a rig");
+        // The upstream stands in for what listens; one core is enough where nothing is measured.
+        let listen = rig.origin_address();
+        let cores = Cores { proxy: 0, load: 0 };
+
+        let start = |script: &str, listen, rig: &mut Rig| {
+            Proxy::start(shell(script, listen), directory.path(), &cores, rig)
+        };
+        let [nobody] = free_addresses().expect("a port");
+        let fault = start("echo no such luck >&2; exit 3", nobody, &mut rig).err().expect("a fault");
+        assert!(fault.to_string().contains("no such luck"), "{fault}");
+
+        for asked in [true, false] {
+            let proxy = start("sleep 100 & wait", listen, &mut rig).expect("a shell");
+            let deadline = Instant::now() + Duration::from_secs(10);
+            let mut pids = proxy.pids().expect("its processes");
+            while pids.len() < 2 {
+                assert!(Instant::now() < deadline, "the shell has no child: {pids:?}");
+                pids = proxy.pids().expect("its processes");
+            }
+            if asked {
+                assert!(proxy.stop().expect("an end"));
+            } else {
+                drop(proxy);
+            }
+            for pid in pids {
+                let gone = || match fs::read_to_string(format!("/proc/{pid}/stat")) {
+                    Err(_) => true,
+                    // Killed, and waiting for its new parent to notice.
+                    Ok(stat) => stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')),
+                };
+                while !gone() {
+                    assert!(Instant::now() < deadline, "process {pid} lives on");
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            }
+        }
+    }
+}

@@ -13,10 +13,11 @@ use super::turn::Turn;
 const GOALS: [(&str, f64); 2] = [("gateway_vs_nginx", 1.15), ("gateway_vs_haproxy_jwt", 0.45)];
 
 /// Which ratios there are: name, ours, theirs.
-const RATIOS: [(&str, &str, &str); 8] = [
+const RATIOS: [(&str, &str, &str); 9] = [
     ("gateway_vs_nginx", "gateway", "nginx"),
     ("gateway_vs_haproxy", "gateway", "haproxy"),
     ("gateway_vs_haproxy_jwt", "gateway", "haproxy-jwt"),
+    ("gateway_vs_haproxy_jwt_signature_only", "gateway", "haproxy-jwt-signature-only"),
     ("gateway_vs_nginx_no_log", "gateway-no-log", "nginx-no-log"),
     ("gateway_vs_haproxy_no_log", "gateway-no-log", "haproxy-no-log"),
     ("gateway_vs_haproxy_jwt_no_log", "gateway-no-log", "haproxy-jwt-no-log"),
@@ -237,10 +238,10 @@ impl Report {
     /// The table, then ratios against goals, then what to be wary of.
     pub fn text(&self) -> String {
         let mut table = Table::new();
-        table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
+        table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED);
         table.set_header([
             "contender",
-            "CPU µs/request",
+            "CPU µs each",
             "requests/s",
             "p50 µs",
             "p99 µs",
@@ -248,8 +249,8 @@ impl Report {
             "upstream reuse",
             "proxy CPU",
             "load core idle",
-            "log lines/request",
-            "token misses/request",
+            "log lines each",
+            "token misses each",
         ]);
         for row in &self.rows {
             let errors: u64 = row.errors.values().sum();
@@ -284,7 +285,7 @@ impl Report {
                 let verdict = if goal.reached { "reached" } else { "missed" };
                 format!("   goal ≤ {:.2}: {verdict}", goal.at_most)
             });
-            lines.push(format!("  {name:<30} {ratio:>6.3}  [{low:.3}–{high:.3}]{goal}"));
+            lines.push(format!("  {name:<38} {ratio:>6.3}  [{low:.3}–{high:.3}]{goal}"));
         }
         lines.extend(self.warnings.iter().map(|warning| format!("! {warning}")));
         lines.join("\n")

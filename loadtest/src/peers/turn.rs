@@ -12,10 +12,10 @@ use super::contender::{Contender, Program};
 use super::cpu::{CoreTicks, Cores, Usage};
 use super::drain::Drain;
 use super::gateway::{self, COLD_ENTRIES, Plan, WARM_ENTRIES};
-use super::haproxy::{self, LogPath, LogTarget};
+use super::haproxy::{self, LogPath, LogTarget, Tokens};
 use super::process::{Launch, Proxy};
 use super::scene::Scene;
-use super::{Options, nginx};
+use super::{Options, nginx, programs};
 use crate::generator::{Fault, Rig, Tally};
 
 const EXCHANGE_WITHIN: Duration = Duration::from_secs(5);
@@ -97,7 +97,7 @@ impl Turn {
     pub(super) fn line(&self, name: &str) -> String {
         let faults: u64 = self.faults.values().sum();
         format!(
-            "{name:<19} {:>6.2} µs/request {:>7.0}/s  p99 {:>6.0} µs  load core {:>3.0} % idle  {faults} faults",
+            "{name:<26} {:>6.2} µs/request {:>7.0}/s  p99 {:>6.0} µs  load core {:>3.0} % idle  {faults} faults",
             self.cpu_us_per_request,
             self.rps,
             self.p99_us,
@@ -121,14 +121,16 @@ fn stage(
     log: Option<&Path>,
 ) -> Result<Staged> {
     let origin = scene.rig.origin_address();
+    let program = programs::locate(contender.program, options)?;
     match contender.program {
         Program::Nginx => {
-            Ok(Staged { launch: nginx::launch(directory, origin, log)?, drain: None, admin: None })
+            Ok(Staged { launch: nginx::launch(&program, directory, origin, log)?, drain: None, admin: None })
         }
-        Program::Haproxy | Program::HaproxyJwt => {
-            let key = match contender.program {
-                Program::HaproxyJwt => Some(scene.issuer.write_pem(directory)?),
-                _ => None,
+        Program::Haproxy | Program::HaproxyJwt | Program::HaproxySignature => {
+            let tokens = match contender.program {
+                Program::HaproxyJwt => Tokens::Whole(scene.issuer.write_pem(directory)?),
+                Program::HaproxySignature => Tokens::SignatureOnly(scene.issuer.write_pem(directory)?),
+                _ => Tokens::Ignored,
             };
             let (target, drain) = match (log, options.haproxy_log) {
                 (None, _) => (LogTarget::Off, None),
@@ -142,7 +144,7 @@ fn stage(
                     (LogTarget::Datagram(socket), Some(drain))
                 }
             };
-            let mut launch = haproxy::launch(directory, origin, &target, key.as_deref())?;
+            let mut launch = haproxy::launch(&program, directory, origin, &target, &tokens)?;
             if matches!(target, LogTarget::Stdout) {
                 launch.stdout = log.map(Path::to_path_buf);
             }
@@ -152,8 +154,7 @@ fn stage(
             let jwks = scene.issuer.write_jwks(directory)?;
             let cache_entries =
                 if contender.program == Program::GatewayCold { COLD_ENTRIES } else { WARM_ENTRIES };
-            let plan =
-                Plan { program: &options.gateway, origin, jwks: &jwks, access_log: log, cache_entries };
+            let plan = Plan { program: &program, origin, jwks: &jwks, access_log: log, cache_entries };
             let (launch, admin) = gateway::launch(directory, &plan)?;
             Ok(Staged { launch, drain: None, admin: Some(admin) })
         }
@@ -267,9 +268,8 @@ fn token_misses(rig: &mut Rig, admin: SocketAddr) -> Option<f64> {
     let request = format!("GET /metrics HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
     let answer = rig.exchange(admin, request.as_bytes(), EXCHANGE_WITHIN).ok()?.answer;
     let text = String::from_utf8(answer.body).ok()?;
-    let misses =
-        text.lines().filter(|line| line.starts_with("residency_token_cache") && line.contains("miss"));
-    misses.map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    let name = "residency_token_cache_lookups_total{result=\"miss\"}";
+    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
 }
 
 fn fresh_directory(options: &Options, name: &str) -> Result<PathBuf> {
