@@ -169,7 +169,7 @@ mod tests {
                 let gone = || match fs::read_to_string(format!("/proc/{pid}/stat")) {
                     Err(_) => true,
                     // Killed, and waiting for its new parent to notice.
-                    Ok(stat) => stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')),
+                    Ok(line) => line.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')),
                 };
                 while !gone() {
                     assert!(Instant::now() < deadline, "process {pid} lives on");
