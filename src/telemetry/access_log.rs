@@ -63,15 +63,20 @@ pub struct LineCounts {
     failed: AtomicU64,
 }
 
-/// What a worker hands to the writer.
+/// What the writer is sent.
 enum Message {
-    Lines {
-        bytes: Vec<u8>,
-        lines: u64,
-        give_back: SyncSender<Vec<u8>>,
-    },
+    Lines(Batch),
     /// Look at the flags.
     Wake,
+}
+
+/// Lines on their way from a worker to the writer. Wherever they get lost, they count as dropped.
+struct Batch {
+    bytes: Vec<u8>,
+    /// How many are not accounted for yet.
+    lines: u64,
+    give_back: SyncSender<Vec<u8>>,
+    counts: Arc<LineCounts>,
 }
 
 /// What workers, the writer and the owner all see. Touched once a buffer, not once a line.
@@ -142,6 +147,12 @@ impl Drop for AccessLog {
     }
 }
 
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.counts.dropped.fetch_add(self.lines, Ordering::Relaxed);
+    }
+}
+
 impl LineCounts {
     /// Label values of the metric, with their counts.
     pub(super) fn by_outcome(&self) -> [(&'static str, u64); 3] {
@@ -153,7 +164,7 @@ impl LineCounts {
         self.written.load(Ordering::Relaxed)
     }
 
-    /// Lines for which the queue had no room.
+    /// Lines for which the queue had no room, or that came after the end.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }

@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 
 use super::clock::Clock;
 use super::record::AccessRecord;
-use super::{BUFFER, HAND_OVER_AT, LineCounts, Message, QUEUE, line};
+use super::{BUFFER, Batch, HAND_OVER_AT, LineCounts, Message, QUEUE, line};
 
 /// Formats lines into a buffer of its own. One a worker; its owner calls [`AccessLogHandle::flush`] some ten times a
 /// second, so that lines don't wait for traffic. Dropping it flushes.
@@ -62,16 +62,18 @@ impl AccessLogHandle {
 
     /// Sends the buffer off and starts another. With the queue full, keeps it.
     fn hand_over(&mut self) {
-        let bytes = mem::take(&mut self.buffer);
-        let message = Message::Lines { bytes, lines: self.lines, give_back: self.give_back.clone() };
-        match self.queue.try_send(message) {
-            Ok(()) => {
-                self.lines = 0;
-                self.buffer = self.emptied.try_recv().unwrap_or_else(|_| Vec::with_capacity(BUFFER));
-            }
+        let batch = Batch {
+            bytes: mem::take(&mut self.buffer),
+            lines: mem::take(&mut self.lines),
+            give_back: self.give_back.clone(),
+            counts: self.counts.clone(),
+        };
+        match self.queue.try_send(Message::Lines(batch)) {
+            Ok(()) => self.buffer = self.emptied.try_recv().unwrap_or_else(|_| Vec::with_capacity(BUFFER)),
             Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) => {
-                if let Message::Lines { bytes, .. } = message {
-                    self.buffer = bytes;
+                if let Message::Lines(mut batch) = message {
+                    self.buffer = mem::take(&mut batch.bytes);
+                    self.lines = mem::take(&mut batch.lines);
                 }
             }
         }

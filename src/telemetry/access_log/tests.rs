@@ -227,16 +227,13 @@ fn emptied_buffers_are_used_again() {
     // A buffer that can be told from all others.
     let marked = BUFFER + 4321;
     handle.replace_buffer(Vec::with_capacity(marked));
-    let write_on = |handle: &mut AccessLogHandle| {
+    let counts = log.lines();
+    wait_until(|| {
         handle.write(&record(&Method::GET));
         handle.flush();
-        handle.buffer_capacity()
-    };
-    assert_ne!(write_on(&mut handle), marked, "it was handed over");
-    let start = Instant::now();
-    while write_on(&mut handle) != marked {
-        assert!(start.elapsed() < LONG, "it never comes back");
-    }
+        // The queue was empty when the marked one was sent, so to be here it must have come back.
+        counts.written() > 0 && handle.buffer_capacity() == marked
+    });
     drop(handle);
     assert!(log.finish(LONG));
     assert!(reading.join().expect("it reads").is_ok());
@@ -264,6 +261,26 @@ fn lines_after_the_end_are_dropped_and_counted() {
     handle.write(&record(&Method::GET));
     drop(handle);
     assert_eq!((counts.written(), counts.dropped()), (0, 1));
+}
+
+#[test]
+fn lines_handed_over_while_the_log_ends_are_accounted_for() {
+    for _ in 0..50 {
+        let (mut reader, log) = piped();
+        let reading = std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
+        let counts = log.lines();
+        let mut handle = log.handle();
+        let writing = std::thread::spawn(move || {
+            for _ in 0..200 {
+                handle.write(&record(&Method::GET));
+                handle.flush();
+            }
+        });
+        assert!(log.finish(LONG));
+        writing.join().expect("it writes");
+        assert!(reading.join().expect("it reads").is_ok());
+        assert_eq!(counts.written() + counts.dropped() + counts.failed(), 200);
+    }
 }
 
 #[test]
@@ -337,7 +354,7 @@ fn log_is_finished(log: &AccessLog) -> bool {
     log.finished.try_recv().is_ok()
 }
 
-fn wait_until(done: impl Fn() -> bool) {
+fn wait_until(mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
         assert!(start.elapsed() < LONG, "it never happens");

@@ -8,6 +8,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::mem;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -58,11 +59,12 @@ impl Writer {
             if self.shared.reopen.swap(false, Ordering::AcqRel) {
                 self.reopen();
             }
-            if let Message::Lines { mut bytes, lines, give_back } = message {
-                self.write(&bytes, lines);
+            if let Message::Lines(mut batch) = message {
+                let mut bytes = mem::take(&mut batch.bytes);
+                self.write(&bytes, mem::take(&mut batch.lines));
                 bytes.clear();
                 // No room, or its worker is gone: then the buffer is not needed any more.
-                let _ = give_back.try_send(bytes);
+                let _ = batch.give_back.try_send(bytes);
             }
         }
     }
