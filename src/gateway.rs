@@ -33,24 +33,20 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 
-use crate::telemetry::{AccessLog, AccessLogHandle, Metrics};
+use crate::telemetry::Metrics;
 pub use settings::{Settings, SettingsFault};
 
 /// What all threads of a gateway share.
 pub struct Gateway {
     settings: ArcSwap<Settings>,
     pub metrics: Metrics,
-    access_log: Option<AccessLog>,
     draining: AtomicBool,
 }
 
 impl Gateway {
-    pub fn new(settings: Settings, metrics: Metrics, access_log: Option<AccessLog>) -> Arc<Self> {
-        if let Some(log) = &access_log {
-            metrics.access_log(log.lines());
-        }
+    pub fn new(settings: Settings, metrics: Metrics) -> Arc<Self> {
         let settings = ArcSwap::from_pointee(settings);
-        Arc::new(Self { settings, metrics, access_log, draining: AtomicBool::new(false) })
+        Arc::new(Self { settings, metrics, draining: AtomicBool::new(false) })
     }
 
     /// The settings in force.
@@ -61,10 +57,6 @@ impl Gateway {
     /// Workers take them over at their next tick.
     fn replace_settings(&self, settings: Settings) {
         self.settings.store(Arc::new(settings));
-    }
-
-    fn access_log_handle(&self) -> Option<AccessLogHandle> {
-        self.access_log.as_ref().map(AccessLog::handle)
     }
 
     /// From now on the gateway tells balancers to send nobody any more.

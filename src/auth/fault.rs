@@ -102,37 +102,73 @@ pub enum TokenFault {
 }
 
 impl TokenFault {
+    /// Every label, for whoever counts faults by [`TokenFault::index`].
+    pub const CODES: &'static [&'static str] = &[
+        "several-authorizations",
+        "bearer-malformed",
+        "cookie-malformed",
+        "cookie-ambiguous",
+        "too-long",
+        "malformed",
+        "header-malformed",
+        "payload-malformed",
+        "duplicate-name",
+        "embedded-key",
+        "critical-extension",
+        "not-an-access-token",
+        "algorithm-none",
+        "algorithm-unknown",
+        "algorithm-not-allowed",
+        "algorithm-key-mismatch",
+        "issuer-unknown",
+        "key-unknown",
+        "key-ambiguous",
+        "keys-unavailable",
+        "signature-invalid",
+        "claim-missing",
+        "claim-wrong-type",
+        "subject-wrong-type",
+        "audience-mismatch",
+        "expired",
+        "not-yet-valid",
+    ];
+
+    /// The place of the fault's label among [`TokenFault::CODES`].
+    pub const fn index(&self) -> usize {
+        match self {
+            Self::SeveralAuthorizations => 0,
+            Self::BearerMalformed => 1,
+            Self::CookieMalformed => 2,
+            Self::CookieAmbiguous => 3,
+            Self::TooLong => 4,
+            Self::Malformed => 5,
+            Self::HeaderMalformed => 6,
+            Self::PayloadMalformed => 7,
+            Self::DuplicateName => 8,
+            Self::EmbeddedKey => 9,
+            Self::CriticalExtension => 10,
+            Self::NotAnAccessToken => 11,
+            Self::AlgorithmNone => 12,
+            Self::AlgorithmUnknown => 13,
+            Self::AlgorithmNotAllowed => 14,
+            Self::AlgorithmKeyMismatch => 15,
+            Self::IssuerUnknown => 16,
+            Self::KeyUnknown { .. } => 17,
+            Self::KeyAmbiguous => 18,
+            Self::KeysUnavailable { .. } => 19,
+            Self::SignatureInvalid => 20,
+            Self::ClaimMissing(_) => 21,
+            Self::ClaimWrongType(_) => 22,
+            Self::SubjectWrongType => 23,
+            Self::AudienceMismatch => 24,
+            Self::Expired => 25,
+            Self::NotYetValid => 26,
+        }
+    }
+
     /// A stable label for metrics and logs.
     pub const fn code(&self) -> &'static str {
-        match self {
-            Self::SeveralAuthorizations => "several-authorizations",
-            Self::BearerMalformed => "bearer-malformed",
-            Self::CookieMalformed => "cookie-malformed",
-            Self::CookieAmbiguous => "cookie-ambiguous",
-            Self::TooLong => "too-long",
-            Self::Malformed => "malformed",
-            Self::HeaderMalformed => "header-malformed",
-            Self::PayloadMalformed => "payload-malformed",
-            Self::DuplicateName => "duplicate-name",
-            Self::EmbeddedKey => "embedded-key",
-            Self::CriticalExtension => "critical-extension",
-            Self::NotAnAccessToken => "not-an-access-token",
-            Self::AlgorithmNone => "algorithm-none",
-            Self::AlgorithmUnknown => "algorithm-unknown",
-            Self::AlgorithmNotAllowed => "algorithm-not-allowed",
-            Self::AlgorithmKeyMismatch => "algorithm-key-mismatch",
-            Self::IssuerUnknown => "issuer-unknown",
-            Self::KeyUnknown { .. } => "key-unknown",
-            Self::KeyAmbiguous => "key-ambiguous",
-            Self::KeysUnavailable { .. } => "keys-unavailable",
-            Self::SignatureInvalid => "signature-invalid",
-            Self::ClaimMissing(_) => "claim-missing",
-            Self::ClaimWrongType(_) => "claim-wrong-type",
-            Self::SubjectWrongType => "subject-wrong-type",
-            Self::AudienceMismatch => "audience-mismatch",
-            Self::Expired => "expired",
-            Self::NotYetValid => "not-yet-valid",
-        }
+        Self::CODES[self.index()]
     }
 
     /// Which of the three refusals a client gets.

@@ -17,7 +17,7 @@ use super::worker::Worker;
 use super::{Gateway, explain};
 use crate::clock;
 use crate::config::{AccessLogTarget, Config, Environment, Loaded};
-use crate::telemetry::{self, AccessLog, Destination, Metrics};
+use crate::telemetry::{self, AccessLog, AccessLogHandle, Destination, Metrics};
 
 /// Sends each request where its subject's data may lawfully go.
 #[derive(Debug, Parser)]
@@ -106,7 +106,10 @@ fn run(loaded: Loaded, path: &Path, environment: Environment) -> anyhow::Result<
     let access_log = open_access_log(&loaded.config)?;
     let settings = Settings::new(loaded.config, None)?;
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), std::time::UNIX_EPOCH + clock::unix_time());
-    let gateway = Gateway::new(settings, metrics, access_log);
+    if let Some(log) = &access_log {
+        metrics.access_log(log.lines());
+    }
+    let gateway = Gateway::new(settings, metrics);
 
     let doors = [
         ("http", listen.http, Door::Plain),
@@ -129,26 +132,28 @@ fn run(loaded: Loaded, path: &Path, environment: Environment) -> anyhow::Result<
     let admin = listen.admin.map(|address| bind("admin", address)).transpose()?;
 
     local_runtime()?.block_on(async {
-        let control = Control::start(Arc::clone(&gateway), path.to_owned(), environment).await;
+        let handles: Vec<_> = sockets.iter().map(|_| access_log.as_ref().map(AccessLog::handle)).collect();
+        let control = Control::start(Arc::clone(&gateway), path.to_owned(), environment, access_log).await;
         let stop = CancellationToken::new();
         let workers: Vec<_> = sockets
             .into_iter()
             .enumerate()
-            .map(|(index, sockets)| start_worker(index, &gateway, sockets, stop.clone(), drain))
+            .zip(handles)
+            .map(|((index, sockets), log)| start_worker(index, &gateway, log, sockets, stop.clone(), drain))
             .collect::<anyhow::Result<_>>()?;
         tracing::info!(region = gateway.settings().region_name(), workers = workers.len(), "serving");
-        control.run(admin).await?;
+        let access_log = control.run(admin).await?;
         stop.cancel();
         let drained = tokio::task::spawn_blocking(move || {
             workers.into_iter().map(|worker| worker.join().unwrap_or(false)).fold(true, |all, one| all && one)
         })
         .await?;
+        if let Some(log) = access_log {
+            log.finish(Duration::from_secs(5));
+        }
         tracing::info!(drained, "ended");
         anyhow::Ok(())
     })?;
-    if let Some(log) = Arc::into_inner(gateway).and_then(|gateway| gateway.access_log) {
-        log.finish(Duration::from_secs(5));
-    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -156,6 +161,7 @@ fn run(loaded: Loaded, path: &Path, environment: Environment) -> anyhow::Result<
 fn start_worker(
     index: usize,
     gateway: &Arc<Gateway>,
+    log: Option<AccessLogHandle>,
     sockets: Vec<(std::net::TcpListener, Door)>,
     stop: CancellationToken,
     drain: Duration,
@@ -172,7 +178,7 @@ fn start_worker(
                 }
             };
             runtime.block_on(async move {
-                let worker = Worker::new(index, gateway);
+                let worker = Worker::new(index, gateway, log);
                 tokio::task::spawn_local(std::rc::Rc::clone(&worker).tick_forever());
                 let accepting: Vec<_> = sockets
                     .into_iter()

@@ -24,6 +24,7 @@ use super::{Gateway, watch};
 use crate::auth::{KeyRefresher, RefreshOptions};
 use crate::clock;
 use crate::config::{Config, Environment};
+use crate::telemetry::AccessLog;
 
 /// The control plane's place among the workers' metrics, after any worker's.
 pub const METRICS_INDEX: usize = 1024;
@@ -36,6 +37,7 @@ pub struct Control {
     gateway: Arc<Gateway>,
     path: PathBuf,
     environment: Environment,
+    access_log: Option<AccessLog>,
     generation: i64,
     /// Ends the watchers of the settings in force.
     watching: CancellationToken,
@@ -43,7 +45,12 @@ pub struct Control {
 
 impl Control {
     /// Starts keys and watchers. Returns once the keys were fetched or have failed once.
-    pub async fn start(gateway: Arc<Gateway>, path: PathBuf, environment: Environment) -> Self {
+    pub async fn start(
+        gateway: Arc<Gateway>,
+        path: PathBuf,
+        environment: Environment,
+        access_log: Option<AccessLog>,
+    ) -> Self {
         let settings = gateway.settings();
         let watching = attend(&gateway, &settings);
         let ring = Arc::clone(settings.verifier.ring());
@@ -53,11 +60,11 @@ impl Control {
             );
         }
         gateway.metrics.control().config_applied(1, wall_clock());
-        Self { gateway, path, environment, generation: 1, watching }
+        Self { gateway, path, environment, access_log, generation: 1, watching }
     }
 
-    /// Serves until a signal asks to end.
-    pub async fn run(mut self, admin: Option<std::net::TcpListener>) -> io::Result<()> {
+    /// Serves until a signal asks to end. Gives the access log back, for whoever waits for its last lines.
+    pub async fn run(mut self, admin: Option<std::net::TcpListener>) -> io::Result<Option<AccessLog>> {
         if let Some(listener) = admin {
             let listener = TcpListener::from_std(listener)?;
             tokio::task::spawn_local(admin_forever(Arc::clone(&self.gateway), listener));
@@ -76,12 +83,12 @@ impl Control {
         }
         tracing::info!("draining");
         self.gateway.begin_drain();
-        Ok(())
+        Ok(self.access_log)
     }
 
     /// Reads the file anew. What can't be put to work is reported, and everything stays as it was.
     fn reload(&mut self) {
-        if let Some(log) = &self.gateway.access_log {
+        if let Some(log) = &self.access_log {
             log.reopen();
         }
         let previous = self.gateway.settings();

@@ -28,9 +28,6 @@ pub async fn identify(
     now_unix_s: u64,
 ) -> Result<Option<Rc<Identity>>, Refusal> {
     let settings = &generation.settings;
-    if settings.config.token.issuers.is_empty() {
-        return Ok(None);
-    }
     let refuse = |fault: &TokenFault| {
         generation.metrics.token_fault(fault.index());
         tracing::debug!(%fault, "token refused");
@@ -48,8 +45,8 @@ pub async fn identify(
         return Ok(known);
     }
     let verified = match settings.verifier.verify(token, now_unix_s) {
-        Err(TokenFault::KeyUnknown { issuer_index } | TokenFault::KeysUnavailable { issuer_index }) => {
-            keys.refetch(issuer_index).await;
+        Err(fault) if fault.refetch().is_some() => {
+            keys.refetch(fault.refetch().unwrap_or_default()).await;
             settings.verifier.verify(token, now_unix_s)
         }
         verified => verified,

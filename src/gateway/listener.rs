@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,7 +137,7 @@ where
         .half_close(false)
         .serve_connection(stream, service)
         .with_upgrades();
-    if let Err(error) = serve(connection, &activity, Pin::graceful_shutdown).await {
+    if let Err(error) = serve(connection, &activity, |connection| connection.graceful_shutdown()).await {
         tracing::debug!(%error, "connection ended");
     }
 }

@@ -61,9 +61,9 @@ pub struct Listed {
 }
 
 impl Worker {
-    pub fn new(index: usize, gateway: Arc<Gateway>) -> Rc<Self> {
+    pub fn new(index: usize, gateway: Arc<Gateway>, log: Option<AccessLogHandle>) -> Rc<Self> {
         let clock = Arc::new(CoarseClock::default());
-        let log = Rc::new(RefCell::new(gateway.access_log_handle()));
+        let log = Rc::new(RefCell::new(log));
         let generation = RefCell::new(Rc::new(Generation::new(index, &gateway, None, log)));
         Rc::new(Self {
             index,
