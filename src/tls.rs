@@ -24,6 +24,7 @@ pub use certificate_store::{CertificateStore, Loaded};
 pub use downstream::downstream_config;
 pub use fault::TlsFault;
 pub use internal::{InternalTls, peer_region};
+pub(crate) use pem::{certificates, certified_key};
 pub(crate) use region_name::DOMAIN;
 pub use region_name::{dns_name, is_region_label, region_of};
 

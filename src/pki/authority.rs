@@ -29,7 +29,7 @@ pub(super) const KEY: &str = "ca.key";
 pub(super) const BRIDGE: &str = "ca.bridge.crt";
 
 /// Ten years.
-const AUTHORITY_LIFE: SignedDuration = SignedDuration::from_hours(3652 * 24);
+const AUTHORITY_LIFE: SignedDuration = SignedDuration::from_hours(3653 * 24);
 /// What public authorities allowed a certificate when this was written: a year and a month to renew it in.
 const LEAF_LIFE: SignedDuration = SignedDuration::from_hours(397 * 24);
 /// Validity starts early, for machines whose clocks run behind.

@@ -12,7 +12,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::{TlsFault, provider};
 
 /// All certificates in a file, at least one.
-pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
     let unreadable = |source| TlsFault::Unreadable { path: path.to_owned(), source };
     let found = CertificateDer::pem_file_iter(path)
         .map_err(unreadable)?
@@ -25,7 +25,7 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 }
 
 /// A certificate chain with the private key of its first certificate (PKCS #8, SEC 1 or PKCS #1).
-pub(super) fn certified_key(certificate: &Path, key: &Path) -> Result<CertifiedKey, TlsFault> {
+pub(crate) fn certified_key(certificate: &Path, key: &Path) -> Result<CertifiedKey, TlsFault> {
     let chain = certificates(certificate)?;
     let private = PrivateKeyDer::from_pem_file(key)
         .map_err(|source| TlsFault::Unreadable { path: key.to_owned(), source })?;

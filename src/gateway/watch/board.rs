@@ -107,14 +107,13 @@ impl Board {
         let mut databases: Vec<Option<Own>> = config.topology.jurisdictions().map(|_| None).collect();
         for (jurisdiction, receiver) in &*self.databases.borrow() {
             let state = receiver.borrow().clone();
-            let is_primary = state.role() == Some(Role::Primary);
-            let lag = match (is_primary, state.position()) {
-                (true, _) => Lag::Known(Duration::ZERO),
-                (false, Some(position)) => self.lag.borrow()[jurisdiction.index()]
-                    .lag(now.saturating_duration_since(self.started), position),
-                (false, None) => Lag::Unknown,
+            let since_start = now.saturating_duration_since(self.started);
+            let lag = match state.sample() {
+                Some(sample) if sample.role == Role::Primary => Lag::Known(Duration::ZERO),
+                Some(sample) => self.lag.borrow()[jurisdiction.index()].lag(since_start, sample.position),
+                None => Lag::Unknown,
             };
-            let fresh = is_primary || matches!(lag, Lag::Known(lag) if lag < config.health.lag_limit);
+            let fresh = matches!(lag, Lag::Known(lag) if lag < config.health.lag_limit);
             databases[jurisdiction.index()] = Some(Own { state, lag, fresh });
         }
         let peers = self.peers.borrow();
@@ -174,8 +173,8 @@ impl View {
             // Without a database to look at, the API alone answers for its data.
             let database = own.as_ref();
             return Said {
-                writable: self.api && database.is_none_or(|own| own.state.role() == Some(Role::Primary)),
-                readable: self.api && database.is_none_or(|own| own.state.is_reachable()),
+                writable: self.api && database.is_none_or(Own::is_primary),
+                readable: self.api && database.is_none_or(|own| own.state.sample().is_some()),
                 fresh: database.is_none_or(|own| own.fresh),
             };
         }

@@ -1,0 +1,191 @@
+//! One question to one server, and the answer: what it is and how far it has come.
+
+use std::time::{Duration, Instant};
+
+use deadpool_postgres::Client;
+use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
+
+use super::{DatabaseFault, commit_horizon::CommitHorizon, fault::describe};
+use crate::domain::replication_lag::{LogPosition, Lsn, Timeline};
+
+/// What a server said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    pub role: Role,
+    /// Of a primary: every commit acknowledged before `sampled_at` lies below. Of a replica: what it has replayed.
+    pub position: LogPosition,
+    /// The same for all members of a cluster; positions of different clusters do not compare.
+    pub system_identifier: u64,
+    /// Before the question was sent.
+    pub sampled_at: Instant,
+    /// Until the answer was there.
+    pub round_trip: Duration,
+}
+
+/// What a server is at the time of a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Primary,
+    Replica {
+        /// What it has received and flushed, replayed or not; `None` before it has streamed at all.
+        received: Option<Lsn>,
+    },
+}
+
+/// Asked once a session: constants of the cluster.
+const CONSTANTS: &str = "SELECT (SELECT system_identifier FROM pg_control_system()), \
+     current_setting('wal_block_size'), pg_size_bytes(current_setting('wal_segment_size'))";
+
+/// Asked for each sample. Simple protocol: one round trip, text.
+///
+/// A replica's timeline is the one it streams; between streams, and for roles that may not see the receiver, the one
+/// its control file has reached, which may be behind but is never ahead.
+const SAMPLE: &str = "SELECT recovering, \
+     CASE WHEN recovering THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END, \
+     CASE WHEN recovering \
+       THEN COALESCE((SELECT received_tli FROM pg_stat_wal_receiver), \
+         GREATEST((SELECT timeline_id FROM pg_control_checkpoint()), \
+                  (SELECT min_recovery_end_timeline FROM pg_control_recovery()))) \
+       ELSE ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int END, \
+     CASE WHEN recovering THEN pg_last_wal_receive_lsn() END, \
+     CASE WHEN NOT recovering THEN pg_current_snapshot()::text END \
+     FROM (SELECT pg_is_in_recovery() AS recovering OFFSET 0) AS role";
+
+/// Bytes of a header at the start of a log page, and of the longer one at the start of a segment
+/// (`xlog_internal.h`: `SizeOfXLogShortPHD`, `SizeOfXLogLongPHD`).
+const PAGE_HEADER: u64 = 24;
+const SEGMENT_HEADER: u64 = 40;
+
+/// Asks over one session, which ends with it: one that was given up amid a question must not go back to the pool.
+pub(super) struct Sampler {
+    address: String,
+    session: Session,
+    deadline: Duration,
+    constants: Constants,
+    horizon: CommitHorizon,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Constants {
+    pub(super) system_identifier: u64,
+    pub(super) page: u64,
+    pub(super) segment: u64,
+}
+
+impl Sampler {
+    /// Learns the cluster's constants. `deadline` bounds this and each sample.
+    pub(super) async fn start(
+        client: Client,
+        address: &str,
+        deadline: Duration,
+    ) -> Result<Self, DatabaseFault> {
+        let session = Session(Some(client));
+        let row = session.ask(CONSTANTS, address, deadline).await?;
+        let constants = Constants {
+            system_identifier: field(&row, 0, "system identifier", address)?,
+            page: field(&row, 1, "WAL block size", address)?,
+            segment: field(&row, 2, "WAL segment size", address)?,
+        };
+        Ok(Self {
+            address: address.to_owned(),
+            session,
+            deadline,
+            constants,
+            horizon: CommitHorizon::default(),
+        })
+    }
+
+    /// One sample.
+    pub(super) async fn sample(&mut self) -> Result<Sample, DatabaseFault> {
+        let sampled_at = Instant::now();
+        let row = self.session.ask(SAMPLE, &self.address, self.deadline).await?;
+        let round_trip = sampled_at.elapsed();
+        let read = LogPosition {
+            lsn: field(&row, 1, "position", &self.address)?,
+            timeline: Timeline(field(&row, 2, "timeline", &self.address)?),
+        };
+        let (role, position) = if row.get(0) == Some("t") {
+            self.horizon.clear();
+            let received =
+                row.get(3).map(|_| field(&row, 3, "received position", &self.address)).transpose()?;
+            (Role::Replica { received }, read)
+        } else {
+            let snapshot: String = field(&row, 4, "snapshot", &self.address)?;
+            let end = LogPosition { lsn: self.constants.end_of_record(read.lsn), ..read };
+            (Role::Primary, self.horizon.settle(&snapshot, end))
+        };
+        Ok(Sample {
+            role,
+            position,
+            system_identifier: self.constants.system_identifier,
+            sampled_at,
+            round_trip,
+        })
+    }
+
+    /// Whether the session has ended.
+    pub(super) fn is_closed(&self) -> bool {
+        self.session.client().is_closed()
+    }
+}
+
+/// A connection that never returns to its pool.
+struct Session(Option<Client>);
+
+impl Session {
+    fn client(&self) -> &Client {
+        self.0.as_ref().expect("taken only when dropped")
+    }
+
+    async fn ask(
+        &self,
+        sql: &str,
+        address: &str,
+        deadline: Duration,
+    ) -> Result<SimpleQueryRow, DatabaseFault> {
+        let answer = match tokio::time::timeout(deadline, self.client().simple_query(sql)).await {
+            Err(_) => return Err(DatabaseFault::Silent { address: address.to_owned(), after: deadline }),
+            Ok(Err(error)) => {
+                return Err(DatabaseFault::Query { address: address.to_owned(), reason: describe(&error) });
+            }
+            Ok(Ok(messages)) => messages,
+        };
+        let row = answer.into_iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        });
+        row.ok_or_else(|| DatabaseFault::Answer { address: address.to_owned(), reason: "no row".to_owned() })
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        drop(self.0.take().map(Client::take));
+    }
+}
+
+impl Constants {
+    /// Where the last record ends if the next would start at `insert`. When a record fills its page, the insert
+    /// position lies past the next page's header, which a replica that has replayed everything does not count.
+    pub(super) fn end_of_record(self, insert: Lsn) -> Lsn {
+        if insert.0 % self.segment == SEGMENT_HEADER {
+            Lsn(insert.0 - SEGMENT_HEADER)
+        } else if insert.0 % self.page == PAGE_HEADER {
+            Lsn(insert.0 - PAGE_HEADER)
+        } else {
+            insert
+        }
+    }
+}
+
+fn field<T: std::str::FromStr>(
+    row: &SimpleQueryRow,
+    column: usize,
+    what: &str,
+    address: &str,
+) -> Result<T, DatabaseFault> {
+    row.get(column).and_then(|text| text.parse().ok()).ok_or_else(|| DatabaseFault::Answer {
+        address: address.to_owned(),
+        reason: format!("{what} is {}", row.get(column).unwrap_or("null")),
+    })
+}
