@@ -1,1 +1,6 @@
-//! See ARCHITECTURE.md.
+//! The four regions on one machine.
+mod links;
+mod region;
+mod relay;
+pub use links::*;
+pub use region::*;
