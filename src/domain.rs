@@ -1,1 +1,13 @@
-//! See ARCHITECTURE.md.
+//! The pure core: what the words mean and what may go where.
+//!
+//! Invariants
+//! - No async, no clock, no I/O, no logging: callers pass facts in and perform what comes out.
+//! - Only [`decide::decide`] makes a [`decide::Permit`], and only a permit lets a request leave the gateway.
+
+pub mod countries;
+pub mod decide;
+pub mod liveness;
+pub mod names;
+pub mod routes;
+pub mod secret;
+pub mod topology;

@@ -4,6 +4,7 @@
 //! `residency-migrate`, the companion for one-off jobs. Dependencies point down only:
 //! `bin` → applications (`gateway`, `pki`) → edges (`config`, `auth`, `upstream`, `postgres`, `tls`, `telemetry`) → `domain`.
 pub mod auth;
+pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod gateway;

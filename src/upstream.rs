@@ -1,1 +1,176 @@
-//! See ARCHITECTURE.md.
+//! Upstreams: the API processes of this region, and the gateways of the others.
+//!
+//! Each worker has an [`Upstreams`] of its own; nothing here is shared between threads. A connection is driven by the task
+//! that uses it, so a request costs no hand-over to another task.
+//!
+//! Invariants
+//! - R1: nothing is sent without a [`Permit`], and only to the region the permit names.
+//! - A request that may have reached an upstream is never sent again; one that can't have is handed back whole.
+//! - Connections per endpoint are bounded; idle ones are closed before the upstream would close them.
+//!
+//! Absent by design: time-outs of the exchange (the gateway watches its connection), retries in another region.
+
+mod body;
+mod connection;
+mod endpoint;
+mod io;
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::{Request, Response};
+
+pub use body::{RequestBody, UpstreamBody};
+pub use connection::ProtocolFault;
+pub use endpoint::{Counted, Limits, Target};
+pub use io::{Dial, UpstreamIo};
+
+use crate::clock::{CoarseClock, Millis};
+use crate::config::Endpoint;
+use crate::domain::decide::Permit;
+use crate::telemetry::WorkerMetrics;
+
+/// One worker's way to every region.
+pub struct Upstreams {
+    /// By region index: the API of the own region, the gateway of any other; empty where there is none.
+    regions: Vec<Vec<Rc<Target>>>,
+    /// Where the next look for the least busy endpoint starts.
+    turn: Cell<usize>,
+    metrics: Arc<WorkerMetrics>,
+}
+
+/// Why a request was not answered. When it can't have reached the upstream, it comes back.
+#[derive(Debug)]
+pub struct SendFault {
+    pub kind: FaultKind,
+    /// The request, untouched, if no byte of it was sent.
+    pub unsent: Option<Box<Request<RequestBody>>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultKind {
+    /// The region has no endpoint configured.
+    NoEndpoint,
+    /// No endpoint took a connection.
+    Connect,
+    /// All endpoints have as many connections as they may.
+    Exhausted,
+    /// The connection ended before the response's head.
+    Closed,
+    /// What came back is no HTTP/1.1 response.
+    Protocol,
+}
+
+impl FaultKind {
+    /// The metric's label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::NoEndpoint => "no-endpoint",
+            Self::Connect => "connect",
+            Self::Exhausted => "exhausted",
+            Self::Closed => "closed",
+            Self::Protocol => "protocol",
+        }
+    }
+}
+
+impl Upstreams {
+    /// Targets that `previous` has already are taken over with their connections.
+    pub fn new(
+        regions: Vec<Vec<(Endpoint, Dial)>>,
+        limits: Limits,
+        metrics: &Arc<WorkerMetrics>,
+        previous: Option<&Self>,
+    ) -> Self {
+        let target = |region: usize, endpoint: Endpoint, dial: Dial| {
+            let counted = Counted { metrics: Arc::clone(metrics), region };
+            previous
+                .and_then(|known| known.targets().find(|target| target.is(&endpoint, &dial, limits, &counted)))
+                .cloned()
+                .unwrap_or_else(|| Rc::new(Target::new(endpoint, dial, limits, counted)))
+        };
+        let regions = regions
+            .into_iter()
+            .enumerate()
+            .map(|(region, endpoints)| {
+                endpoints.into_iter().map(|(endpoint, dial)| target(region, endpoint, dial)).collect()
+            })
+            .collect();
+        Self { regions, metrics: Arc::clone(metrics), turn: Cell::default() }
+    }
+
+    /// Sends one request to the permit's region and waits for the response's head.
+    pub async fn send(
+        &self,
+        permit: &Permit,
+        clock: &CoarseClock,
+        mut request: Request<RequestBody>,
+    ) -> Result<Response<UpstreamBody>, SendFault> {
+        let targets = &self.regions[permit.destination().index()];
+        let mut last = FaultKind::NoEndpoint;
+        let mut tried = 0u64;
+        for attempt in 0..targets.len() {
+            let Some((index, target)) = self.least_busy(targets, tried, clock.now()) else { break };
+            tried |= 1 << (index % 64);
+            if attempt > 0 {
+                self.metrics.upstream_retried(permit.destination().index());
+            }
+            match target.exchange(clock, request).await {
+                Ok(response) => return Ok(response),
+                Err(SendFault { kind, unsent: Some(unsent) }) => {
+                    last = kind;
+                    request = *unsent;
+                }
+                Err(sent) => return Err(sent),
+            }
+        }
+        Err(SendFault { kind: last, unsent: Some(Box::new(request)) })
+    }
+
+    /// Opens a connection of its own for a request that may be upgraded.
+    pub async fn send_for_upgrade(
+        &self,
+        permit: &Permit,
+        clock: &CoarseClock,
+        request: Request<RequestBody>,
+    ) -> Result<Response<hyper::body::Incoming>, SendFault> {
+        let targets = &self.regions[permit.destination().index()];
+        let mut last = FaultKind::NoEndpoint;
+        let mut tried = 0u64;
+        for _ in 0..targets.len() {
+            let Some((index, target)) = self.least_busy(targets, tried, clock.now()) else { break };
+            tried |= 1 << (index % 64);
+            match target.connect(clock).await {
+                Ok(io) => return connection::exchange_for_upgrade(io, request).await,
+                Err(kind) => last = kind,
+            }
+        }
+        Err(SendFault { kind: last, unsent: Some(Box::new(request)) })
+    }
+
+    /// The endpoint with the fewest requests in flight, those that failed a moment ago last.
+    fn least_busy<'targets>(
+        &self,
+        targets: &'targets [Rc<Target>],
+        tried: u64,
+        now: Millis,
+    ) -> Option<(usize, &'targets Rc<Target>)> {
+        let start = self.turn.get();
+        self.turn.set(start.wrapping_add(1));
+        (0..targets.len())
+            .map(|offset| (start.wrapping_add(offset)) % targets.len())
+            .filter(|index| tried & (1 << (index % 64)) == 0)
+            .min_by_key(|&index| targets[index].burden(now))
+            .map(|index| (index, &targets[index]))
+    }
+
+    /// Closes connections that were idle too long. Called once a tick.
+    pub fn sweep(&self, now: Millis) {
+        self.targets().for_each(|target| target.sweep(now));
+    }
+
+    pub fn targets(&self) -> impl Iterator<Item = &Rc<Target>> {
+        self.regions.iter().flatten()
+    }
+}

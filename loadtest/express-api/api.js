@@ -1,0 +1,73 @@
+// The application: what every route shares, in the order a request meets it.
+
+import express from 'express'
+import { accounts } from './routes/accounts.js'
+import { live } from './routes/live.js'
+import { orders } from './routes/orders.js'
+import { transfers } from './routes/transfers.js'
+import { visitors } from './routes/visitors.js'
+import { regionCache } from './region-cache.js'
+import { Problem, regionRouter } from './region-router.js'
+
+/**
+ * @returns `app` for http.createServer, `upgrade` for its event of that name, `drain()` when no new work is wanted, `cut()`
+ *   to end WebSockets that stay, `close()` when the last request is answered
+ */
+export function buildApi(settings, keys, log) {
+  const residency = regionRouter({
+    region: settings.region,
+    databases: settings.databases,
+    secret: settings.secret,
+    poolSize: settings.poolSize,
+    log,
+  })
+  const cache = regionCache(settings.redisUrl, settings.region, log)
+  const sockets = live(settings, residency, log)
+  const context = { settings, keys, cache }
+  const unanswered = new Set()
+  let draining = false
+
+  const app = express()
+  app.disable('x-powered-by')
+  app.disable('etag') // Hashing each answer would be work that no test or load scenario asks for.
+  app.use((req, res, next) => {
+    if (draining) res.set('Connection', 'close')
+    unanswered.add(res)
+    res.once('close', () => unanswered.delete(res))
+    next()
+  })
+
+  // What others must reach without a gateway: balancers, and gateways that verify tokens.
+  app.get('/livez', (req, res) => {
+    res.status(draining ? 503 : 200).json({ status: draining ? 'draining' : 'ok', served_by: settings.region })
+  })
+  app.get('/.well-known/jwks.json', async (req, res) => {
+    res.set('Cache-Control', 'no-cache').json(await keys.jwks()) // A withdrawn key must be gone at once.
+  })
+
+  app.use(residency.middleware)
+  app.use((req, res, next) => {
+    res.answer = (status, body) => res.status(status).json({ ...body, served_by: settings.region, ...req.db.served })
+    next()
+  })
+  for (const routes of [visitors, accounts, orders, transfers]) app.use(routes(context))
+  app.use((req) => {
+    throw new Problem(404, 'not-found', 'There is no such endpoint', `README.md lists them; ${req.method} on this path is none.`)
+  })
+  app.use(residency.errorHandler)
+
+  return {
+    app,
+    upgrade: sockets.upgrade,
+    drain() {
+      draining = true
+      for (const res of unanswered) if (!res.headersSent) res.set('Connection', 'close')
+      sockets.drain()
+    },
+    cut: sockets.close,
+    async close() {
+      sockets.close()
+      await Promise.all([residency.close(), cache.close()])
+    },
+  }
+}

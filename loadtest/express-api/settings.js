@@ -1,0 +1,58 @@
+// The environment → settings, every fault named at once with its remedy.
+
+/** @throws {Error} whose message lists what is wrong, one fault a line */
+export function settings(env) {
+  const faults = []
+  const required = (name, remedy) => {
+    if (!env[name]) faults.push(`${name} is not set: ${remedy}`)
+    return env[name]
+  }
+  const whole = (name, fallback, most = Number.MAX_SAFE_INTEGER) => {
+    const text = env[name] || String(fallback)
+    if (!/^\d{1,16}$/.test(text) || Number(text) > most) faults.push(`${name} must be a whole number up to ${most}, not "${text}"`)
+    return Number(text)
+  }
+  const result = {
+    host: env.HOST || '127.0.0.1',
+    port: whole('PORT', 3000, 65_535),
+    region: required('REGION', 'the name the gateway\'s configuration gives this region'),
+    databases: databases(env.DATABASES, faults),
+    keysFile: required('JWT_KEYS_FILE', 'make one with `node keys.js init FILE`'),
+    issuer: required('ISSUER', 'the gateway\'s token.issuer'),
+    audience: required('AUDIENCE', 'the gateway\'s token.audience'),
+    redisUrl: env.REDIS_URL || null,
+    secret: env.RESIDENCY_SECRET || null,
+    poolSize: whole('PG_POOL', 4, 1000),
+    tokenTtlS: whole('TOKEN_TTL_S', 3600),
+    maxBodyBytes: whole('MAX_BODY_BYTES', 2 ** 30),
+    loginAttemptsPerMinute: whole('LOGIN_ATTEMPTS_PER_MINUTE', 60),
+    drainMs: whole('DRAIN_MS', 10_000),
+  }
+  if (faults.length > 0) throw new Error(faults.join('\n'))
+  return result
+}
+
+function databases(json, faults) {
+  const remedy = 'write {"us":"postgres://…"} or {"us":{"primary":"postgres://…","replica":"postgres://…"}}'
+  let held
+  try {
+    held = JSON.parse(json || 'null')
+  } catch {
+    held = null
+  }
+  if (held === null || typeof held !== 'object' || Array.isArray(held)) {
+    faults.push(`DATABASES is not a JSON object: ${remedy}`)
+    return {}
+  }
+  for (const [jurisdiction, database] of Object.entries(held)) {
+    const entries = Object.entries(typeof database === 'string' ? { primary: database } : (database ?? {}))
+    if (entries.length === 0 || entries.some(([role, url]) => !/^(primary|replica)$/.test(role) || !isPostgres(url))) {
+      faults.push(`DATABASES.${jurisdiction} holds no postgres:// URL: ${remedy}`) // The value may hold a password.
+    }
+  }
+  return held
+}
+
+function isPostgres(url) {
+  return typeof url === 'string' && URL.canParse(url) && /^postgres(ql)?:$/.test(new URL(url).protocol)
+}

@@ -1,0 +1,324 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::liveness::JurisdictionLiveness;
+use crate::domain::topology::{JurisdictionSpec, RegionSpec};
+
+fn regions(names: &[&str]) -> Vec<RegionSpec> {
+    names.iter().map(|name| RegionSpec { name: (*name).to_owned(), nearest: Vec::new() }).collect()
+}
+
+fn jurisdiction(name: &str, home: &str, replicas: &[&str], mode: Mode) -> JurisdictionSpec {
+    JurisdictionSpec {
+        name: name.to_owned(),
+        home: home.to_owned(),
+        replicas: replicas.iter().map(|replica| (*replica).to_owned()).collect(),
+        claim_values: vec![name.to_owned()],
+        mode,
+        ..JurisdictionSpec::default()
+    }
+}
+
+/// The reference topology of three continents.
+fn reference(mode: Mode) -> Topology {
+    let mut regions = regions(&["us-east", "eu-frankfurt", "eu-nuremberg", "ap-singapore"]);
+    regions[3].nearest = vec!["eu-frankfurt".into(), "eu-nuremberg".into(), "us-east".into()];
+    Topology::new(
+        regions,
+        vec![
+            jurisdiction("us", "us-east", &["eu-frankfurt", "ap-singapore"], mode),
+            jurisdiction("eu", "eu-frankfurt", &["eu-nuremberg"], mode),
+        ],
+        mode,
+    )
+    .expect("the reference topology is valid")
+}
+
+struct Case {
+    at: &'static str,
+    entry: Entry,
+    location: &'static str,
+    access: Access,
+    down: &'static [&'static str],
+    expect: Result<(&'static str, Option<Database>), Refusal>,
+}
+
+#[test]
+fn the_reference_topology_sends_each_request_where_the_law_wants_it() {
+    use Access::{Read, Write};
+    use Database::{Primary, Replica};
+    use Entry::{Edge, Hop};
+    let topology = reference(Mode::Enforce);
+    let case = |at, entry, location, access, down, expect| Case { at, entry, location, access, down, expect };
+    let cases = [
+        case("ap-singapore", Edge, "eu", Write, &[], Ok(("eu-frankfurt", Some(Primary)))),
+        case("ap-singapore", Edge, "eu", Read, &[], Ok(("eu-frankfurt", Some(Primary)))),
+        case("ap-singapore", Edge, "eu", Read, &["eu-frankfurt"], Ok(("eu-nuremberg", Some(Replica)))),
+        case("ap-singapore", Edge, "eu", Write, &["eu-frankfurt"], Err(Refusal::HomeUnavailable)),
+        case("us-east", Edge, "eu", Read, &["eu-frankfurt", "eu-nuremberg"], Err(Refusal::NoLawfulReplica)),
+        case("eu-nuremberg", Edge, "eu", Read, &[], Ok(("eu-nuremberg", Some(Replica)))),
+        case("eu-frankfurt", Edge, "us", Read, &[], Ok(("eu-frankfurt", Some(Replica)))),
+        case("eu-frankfurt", Edge, "us", Write, &[], Ok(("us-east", Some(Primary)))),
+        case("ap-singapore", Edge, "us", Read, &["ap-singapore"], Ok(("eu-frankfurt", Some(Replica)))),
+        case("us-east", Hop, "eu", Read, &[], Err(Refusal::Misdirected)),
+        case("us-east", Hop, "eu", Write, &[], Err(Refusal::Misdirected)),
+        case("eu-nuremberg", Hop, "eu", Write, &[], Err(Refusal::Misdirected)),
+        case("eu-nuremberg", Hop, "eu", Read, &[], Ok(("eu-nuremberg", Some(Replica)))),
+        case("eu-nuremberg", Hop, "eu", Read, &["eu-nuremberg"], Err(Refusal::NoLawfulReplica)),
+        case("ap-singapore", Edge, "", Read, &[], Ok(("ap-singapore", None))),
+        case("ap-singapore", Edge, "", Write, &[], Err(Refusal::TokenMissing)),
+    ];
+    for Case { at, entry, location, access, down, expect } in cases {
+        let mut liveness = Liveness::assumed(&topology);
+        for region in down {
+            liveness = liveness.without_region(&topology, topology.region(region).expect("a region"));
+        }
+        let question = Question {
+            at: topology.region(at).expect("a region"),
+            entry,
+            location: match topology.jurisdiction(location) {
+                Some(found) => Location::Jurisdiction(found),
+                None => Location::Anonymous,
+            },
+            access,
+            unreachable: RegionSet::EMPTY,
+        };
+        let got = match decide(&topology, &liveness, &question) {
+            Decision::Forward(permit) => {
+                assert_eq!(permit.leaves_region(), permit.destination() != question.at);
+                Ok((topology.region_name(permit.destination()), permit.database()))
+            }
+            Decision::Refuse(refusal) => Err(refusal),
+        };
+        assert_eq!(got, expect, "{access:?} of {location:?} at {at} ({entry:?}), down: {down:?}");
+    }
+}
+
+#[test]
+fn a_lagging_replica_is_passed_over_while_a_fresh_one_lives() {
+    let topology = reference(Mode::Enforce);
+    let us = topology.jurisdiction("us").expect("us");
+    let singapore = topology.region("ap-singapore").expect("sg");
+    let ask = |fresh: RegionSet| {
+        let liveness = Liveness::new(&topology, |found| JurisdictionLiveness {
+            writable: true,
+            readable: topology.lawful_regions(found),
+            fresh,
+        });
+        let question = Question {
+            at: singapore,
+            entry: Entry::Edge,
+            location: Location::Jurisdiction(us),
+            access: Access::Read,
+            unreachable: RegionSet::EMPTY,
+        };
+        match decide(&topology, &liveness, &question) {
+            Decision::Forward(permit) => permit.destination(),
+            Decision::Refuse(refusal) => panic!("{refusal:?}"),
+        }
+    };
+    assert_eq!(ask(topology.lawful_regions(us)), singapore);
+    assert_eq!(
+        ask(topology.lawful_regions(us).without(singapore)),
+        topology.region("eu-frankfurt").expect("fra")
+    );
+    assert_eq!(ask(RegionSet::EMPTY), singapore, "all of unknown age: the nearest serves");
+}
+
+#[test]
+fn observing_forwards_here_and_says_what_enforcing_would_have_done() {
+    let topology = reference(Mode::Observe);
+    let at = topology.region("us-east").expect("us-east");
+    let frankfurt = topology.region("eu-frankfurt").expect("eu-frankfurt");
+    let eu = Location::Jurisdiction(topology.jurisdiction("eu").expect("eu"));
+    for (location, expect) in [
+        (eu, Enforced::OtherRegion(frankfurt)),
+        (Location::Unknown(Refusal::TokenInvalid), Enforced::Refused(Refusal::TokenInvalid)),
+        (Location::Anonymous, Enforced::Refused(Refusal::TokenMissing)),
+    ] {
+        let question = Question {
+            at,
+            entry: Entry::Edge,
+            location,
+            access: Access::Write,
+            unreachable: RegionSet::EMPTY,
+        };
+        match decide(&topology, &Liveness::assumed(&topology), &question) {
+            Decision::Forward(permit) => {
+                assert_eq!(permit.basis(), Basis::Observed(expect));
+                assert_eq!((permit.destination(), permit.leaves_region()), (at, false));
+            }
+            Decision::Refuse(refusal) => panic!("observing refused: {refusal:?}"),
+        }
+    }
+}
+
+/// A world drawn at random, kept in plain words so that the oracle can reason without the code under test.
+#[derive(Debug, Clone)]
+struct Drawn {
+    region_count: usize,
+    /// Per jurisdiction: home, replicas, observed.
+    jurisdictions: Vec<(usize, Vec<usize>, bool)>,
+    unlocated_observed: bool,
+    /// Per jurisdiction: writable, readable regions, fresh regions.
+    live: Vec<(bool, Vec<bool>, Vec<bool>)>,
+    nearest: Vec<Vec<usize>>,
+    at: usize,
+    hop: bool,
+    write: bool,
+    /// An index into `jurisdictions`, or past its end for anonymous and unknown.
+    whose: usize,
+    unreachable: Vec<bool>,
+}
+
+fn drawn() -> impl Strategy<Value = Drawn> {
+    (1usize..7, 1usize..5).prop_flat_map(|(region_count, jurisdiction_count)| {
+        let flags = move || proptest::collection::vec(any::<bool>(), region_count);
+        let region = 0..region_count;
+        (
+            proptest::collection::vec(
+                (region.clone(), proptest::collection::vec(region.clone(), 0..4), any::<bool>()),
+                jurisdiction_count,
+            ),
+            any::<bool>(),
+            proptest::collection::vec((any::<bool>(), flags(), flags()), jurisdiction_count),
+            proptest::collection::vec(
+                Just((0..region_count).collect::<Vec<_>>()).prop_shuffle(),
+                region_count,
+            ),
+            region,
+            any::<(bool, bool)>(),
+            0..jurisdiction_count + 2,
+            flags(),
+        )
+            .prop_map(
+                move |(
+                    jurisdictions,
+                    unlocated_observed,
+                    live,
+                    nearest,
+                    at,
+                    (hop, write),
+                    whose,
+                    unreachable,
+                )| {
+                    Drawn {
+                        region_count,
+                        jurisdictions,
+                        unlocated_observed,
+                        live,
+                        nearest,
+                        at,
+                        hop,
+                        write,
+                        whose,
+                        unreachable,
+                    }
+                },
+            )
+    })
+}
+
+impl Drawn {
+    fn topology(&self) -> Topology {
+        let mode = |observed: bool| if observed { Mode::Observe } else { Mode::Enforce };
+        let name = |region: &usize| format!("r{region}");
+        Topology::new(
+            (0..self.region_count)
+                .map(|region| RegionSpec {
+                    name: name(&region),
+                    nearest: self.nearest[region]
+                        .iter()
+                        .filter(|&&other| other != region)
+                        .map(name)
+                        .collect(),
+                })
+                .collect(),
+            self.jurisdictions
+                .iter()
+                .enumerate()
+                .map(|(index, (home, replicas, observed))| JurisdictionSpec {
+                    name: format!("j{index}"),
+                    home: name(home),
+                    replicas: replicas.iter().map(name).collect(),
+                    claim_values: vec![format!("j{index}")],
+                    mode: mode(*observed),
+                    ..JurisdictionSpec::default()
+                })
+                .collect(),
+            mode(self.unlocated_observed),
+        )
+        .expect("a drawn topology is valid")
+    }
+
+    fn set(flags: &[bool]) -> RegionSet {
+        flags.iter().enumerate().filter(|(_, flag)| **flag).map(|(index, _)| RegionId::new(index)).collect()
+    }
+
+    /// R1 and the rest of the rules in the oracle's own words: the one region number the request must reach, or none.
+    fn must_reach(&self) -> Option<usize> {
+        if self.whose >= self.jurisdictions.len() {
+            let anonymous = self.whose == self.jurisdictions.len();
+            return (self.unlocated_observed || (anonymous && !self.write)).then_some(self.at);
+        }
+        let (home, replicas, observed) = &self.jurisdictions[self.whose];
+        if *observed {
+            return Some(self.at);
+        }
+        let (writable, readable, fresh) = &self.live[self.whose];
+        let works = |region: usize| readable[region] && !self.unreachable[region];
+        if self.write {
+            let stays = !self.hop || self.at == *home;
+            return (stays && *writable && !self.unreachable[*home]).then_some(*home);
+        }
+        let may_hold = |region: usize| region == *home || replicas.contains(&region);
+        let mut order = vec![self.at];
+        if !self.hop {
+            order.extend(self.nearest[self.at].iter().filter(|&&other| other != self.at));
+        }
+        let serves: Vec<usize> =
+            order.into_iter().filter(|&region| may_hold(region) && works(region)).collect();
+        serves.iter().copied().find(|&region| fresh[region]).or(serves.first().copied())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 10_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_request_reaches_a_region_its_jurisdiction_does_not_list(drawn in drawn()) {
+        let topology = drawn.topology();
+        let jurisdictions: Vec<_> = topology.jurisdictions().collect();
+        let liveness = Liveness::new(&topology, |found| {
+            let (writable, readable, fresh) = &drawn.live[found.index()];
+            JurisdictionLiveness {
+                writable: *writable,
+                readable: Drawn::set(readable),
+                fresh: Drawn::set(fresh),
+            }
+        });
+        let question = Question {
+            at: RegionId::new(drawn.at),
+            entry: if drawn.hop { Entry::Hop } else { Entry::Edge },
+            location: match jurisdictions.get(drawn.whose) {
+                Some(&found) => Location::Jurisdiction(found),
+                None if drawn.whose == jurisdictions.len() => Location::Anonymous,
+                None => Location::Unknown(Refusal::JurisdictionUnknown),
+            },
+            access: if drawn.write { Access::Write } else { Access::Read },
+            unreachable: Drawn::set(&drawn.unreachable),
+        };
+        let reached = match decide(&topology, &liveness, &question) {
+            Decision::Forward(permit) => Some(permit.destination().index()),
+            Decision::Refuse(_) => None,
+        };
+        prop_assert_eq!(reached, drawn.must_reach());
+        if let (Some(region), Some((home, replicas, false))) = (reached, drawn.jurisdictions.get(drawn.whose)) {
+            prop_assert!(region == *home || replicas.contains(&region), "unlawful: region {}", region);
+            prop_assert!(!drawn.write || region == *home, "a write left for {}", region);
+        }
+        if drawn.hop && let Some(region) = reached {
+            prop_assert_eq!(region, drawn.at, "a second hop");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Who is asking: from the request's token to an identity this worker remembers.
+
+use std::rc::Rc;
+
+use http::{HeaderMap, HeaderValue};
+
+use super::worker::Generation;
+use crate::auth::{ClaimValue, FaultClass, TokenFault, VerifiedToken, extract};
+use crate::config::Config;
+use crate::domain::decide::{Location, Refusal};
+use crate::telemetry::SubjectHash;
+
+/// What a verified token means here.
+#[derive(Debug)]
+pub struct Identity {
+    /// The subject claim, as the API gets it.
+    pub subject: Option<HeaderValue>,
+    /// What logs carry in its place.
+    pub subject_hash: Option<SubjectHash>,
+    /// Where the claim says the subject's data lives.
+    pub location: Location,
+}
+
+/// The identity behind the request's token; `None` without one.
+pub async fn identify(
+    generation: &Generation,
+    headers: &HeaderMap,
+    now_unix_s: u64,
+) -> Result<Option<Rc<Identity>>, Refusal> {
+    let settings = &generation.settings;
+    if settings.config.token.issuers.is_empty() {
+        return Ok(None);
+    }
+    let refuse = |fault: &TokenFault| {
+        generation.metrics.token_fault(fault.index());
+        tracing::debug!(%fault, "token refused");
+        refusal_for(fault)
+    };
+    let token = match extract(headers, &settings.config.token.from) {
+        Ok(Some(token)) => token,
+        Ok(None) => return Ok(None),
+        Err(fault) => return Err(refuse(&fault)),
+    };
+    let keys = settings.verifier.ring();
+    let known = generation.tokens.borrow_mut().get(token.as_bytes(), now_unix_s, keys.version());
+    generation.metrics.token_cache_lookup(known.is_some());
+    if known.is_some() {
+        return Ok(known);
+    }
+    let verified = match settings.verifier.verify(token, now_unix_s) {
+        Err(TokenFault::KeyUnknown { issuer_index } | TokenFault::KeysUnavailable { issuer_index }) => {
+            keys.refetch(issuer_index).await;
+            settings.verifier.verify(token, now_unix_s)
+        }
+        verified => verified,
+    };
+    let verified = verified.map_err(|fault| refuse(&fault))?;
+    let identity = Rc::new(Identity::new(&settings.config, &settings.hasher, &verified)?);
+    generation.tokens.borrow_mut().insert(token.as_bytes(), &verified, Rc::clone(&identity));
+    Ok(Some(identity))
+}
+
+impl Identity {
+    pub fn new(
+        config: &Config,
+        hasher: &crate::telemetry::SubjectHasher,
+        token: &VerifiedToken,
+    ) -> Result<Self, Refusal> {
+        let subject = match &token.subject {
+            // A subject that can't stand in a header can't be handed to the API unchanged.
+            Some(subject) => Some(HeaderValue::from_str(subject).map_err(|_| Refusal::TokenInvalid)?),
+            None => None,
+        };
+        Ok(Self {
+            subject,
+            subject_hash: token.subject.as_deref().map(|subject| hasher.hash(subject)),
+            location: locate(config, &token.jurisdiction),
+        })
+    }
+}
+
+/// Where a verified claim says the data lives, by the configuration's rules for claims that don't.
+pub fn locate(config: &Config, claim: &ClaimValue) -> Location {
+    let settings = &config.token;
+    let (default, refusal) = match claim {
+        ClaimValue::Text(value) => match config.topology.jurisdiction_of_claim(value) {
+            Some(found) => return Location::Jurisdiction(found),
+            None => (settings.on_unknown, Refusal::JurisdictionUnknown),
+        },
+        ClaimValue::WrongType => (settings.on_unknown, Refusal::JurisdictionUnknown),
+        ClaimValue::Missing => (settings.on_missing, Refusal::JurisdictionMissing),
+    };
+    default.map_or(Location::Unknown(refusal), Location::Jurisdiction)
+}
+
+pub fn refusal_for(fault: &TokenFault) -> Refusal {
+    match fault.class() {
+        FaultClass::Invalid => Refusal::TokenInvalid,
+        FaultClass::Expired => Refusal::TokenExpired,
+        FaultClass::KeysUnavailable => Refusal::KeysUnavailable,
+    }
+}

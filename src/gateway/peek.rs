@@ -1,0 +1,47 @@
+//! Looking ahead into a body, boundedly, for the country a request is about.
+//!
+//! Invariant: what was read goes upstream unchanged, before the rest.
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::Body;
+
+use super::problem::Problem;
+use crate::domain::countries::Country;
+use crate::domain::decide::{Location, Refusal};
+use crate::domain::routes::CountrySource;
+use crate::domain::topology::Topology;
+use crate::upstream::RequestBody;
+
+/// Reads up to `limit` bytes. A body that is longer is a problem: its country can't be found without holding more.
+pub async fn peek(mut body: RequestBody, limit: usize) -> Result<(Bytes, RequestBody), Problem> {
+    let mut read = BytesMut::new();
+    while !body.is_end_stream() {
+        match body.frame().await {
+            Some(Ok(frame)) => {
+                let Ok(data) = frame.into_data() else { break };
+                if read.len() + data.len() > limit {
+                    return Err(Problem::BodyTooLarge);
+                }
+                read.extend_from_slice(&data);
+            }
+            Some(Err(_)) => return Err(Problem::BadRequest),
+            None => break,
+        }
+    }
+    let read = read.freeze();
+    let head = Some(read.clone()).filter(|bytes| !bytes.is_empty());
+    Ok((read, body.with_head(head)))
+}
+
+/// The jurisdiction of the country that the body names. It chooses a home and nothing else (R8).
+pub fn country(topology: &Topology, source: &CountrySource, body: &[u8]) -> Location {
+    let CountrySource::Json(pointer) = source;
+    let value: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let Some(text) = value.as_ref().and_then(|json| json.pointer(pointer)).and_then(serde_json::Value::as_str) else {
+        return Location::Unknown(Refusal::CountryMissing);
+    };
+    Country::parse(text)
+        .and_then(|country| topology.jurisdiction_of_country(country))
+        .map_or(Location::Unknown(Refusal::CountryUnknown), Location::Jurisdiction)
+}

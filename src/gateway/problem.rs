@@ -1,0 +1,189 @@
+//! What a client gets instead of an answer: RFC 9457 problem details with a stable code.
+//!
+//! Invariant: the text is fixed per code. Nothing of the request is repeated in it (R7).
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{Response, StatusCode};
+
+use super::body::ResponseBody;
+use crate::domain::decide::Refusal;
+
+/// Every way in which the gateway itself ends a request badly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Problem {
+    Refused(Refusal),
+    /// The request can be read in more than one way.
+    BadRequest,
+    /// The part of the body that decides about the region is larger than the gateway reads ahead.
+    BodyTooLarge,
+    /// No API process took the request.
+    UpstreamUnavailable,
+    /// An API process took the request and did not begin to answer in time.
+    UpstreamTimeout,
+    /// An API process took the request and broke off, or answered with something that is no HTTP.
+    UpstreamFailed,
+    /// A bound on connections is reached.
+    Overloaded,
+    /// Only the control paths are served here.
+    NotFound,
+}
+
+/// Seconds after which a client may try again what is temporarily impossible.
+const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
+
+impl Problem {
+    /// All codes; a problem's [`Problem::index`] is its place here.
+    pub const CODES: &'static [&'static str] = &[
+        Refusal::TokenMissing.code(),
+        Refusal::TokenInvalid.code(),
+        Refusal::TokenExpired.code(),
+        Refusal::KeysUnavailable.code(),
+        Refusal::JurisdictionMissing.code(),
+        Refusal::JurisdictionUnknown.code(),
+        Refusal::CountryMissing.code(),
+        Refusal::CountryUnknown.code(),
+        Refusal::HomeUnavailable.code(),
+        Refusal::NoLawfulReplica.code(),
+        Refusal::Misdirected.code(),
+        "bad-request",
+        "body-too-large",
+        "upstream-unavailable",
+        "upstream-timeout",
+        "upstream-failed",
+        "overloaded",
+        "not-found",
+    ];
+
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Refused(refusal) => refusal as usize,
+            Self::BadRequest => 11,
+            Self::BodyTooLarge => 12,
+            Self::UpstreamUnavailable => 13,
+            Self::UpstreamTimeout => 14,
+            Self::UpstreamFailed => 15,
+            Self::Overloaded => 16,
+            Self::NotFound => 17,
+        }
+    }
+
+    pub const fn code(self) -> &'static str {
+        Self::CODES[self.index()]
+    }
+
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::Refused(refusal) => match refusal {
+                Refusal::TokenMissing | Refusal::TokenInvalid | Refusal::TokenExpired => StatusCode::UNAUTHORIZED,
+                Refusal::JurisdictionMissing | Refusal::JurisdictionUnknown => StatusCode::FORBIDDEN,
+                Refusal::CountryMissing | Refusal::CountryUnknown => StatusCode::UNPROCESSABLE_ENTITY,
+                Refusal::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+                Refusal::KeysUnavailable | Refusal::HomeUnavailable | Refusal::NoLawfulReplica => {
+                    StatusCode::SERVICE_UNAVAILABLE
+                }
+            },
+            Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UpstreamUnavailable | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
+            Self::NotFound => StatusCode::NOT_FOUND,
+        }
+    }
+
+    /// What the client's developer should know and do.
+    pub const fn detail(self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => match refusal {
+                Refusal::TokenMissing => "This request changes data and carries no token; send one, or have the route say where its country is.",
+                Refusal::TokenInvalid => "The token does not verify; log in again.",
+                Refusal::TokenExpired => "The token is not valid at this time; refresh it.",
+                Refusal::KeysUnavailable => "The issuer's keys could not be fetched yet; try again in a moment.",
+                Refusal::JurisdictionMissing => "The token does not say where its subject's data lives; log in again.",
+                Refusal::JurisdictionUnknown => "The token names a jurisdiction that is not served here; log in again.",
+                Refusal::CountryMissing => "The request must name a country where the route expects it.",
+                Refusal::CountryUnknown => "The country is no ISO 3166 code, or no jurisdiction serves it.",
+                Refusal::HomeUnavailable => "The region where this data is written can't be reached; nothing was changed. Try again.",
+                Refusal::NoLawfulReplica => "No region that may hold this data can be reached. Try again.",
+                Refusal::Misdirected => "This region may not serve this request.",
+            },
+            Self::BadRequest => "The request can be read in more than one way.",
+            Self::BodyTooLarge => "The body is larger than what is read ahead to find its country.",
+            Self::UpstreamUnavailable => "No API process took the request; nothing was changed. Try again.",
+            Self::UpstreamTimeout => "The API took the request and did not answer in time; it may have been carried out.",
+            Self::UpstreamFailed => "The API took the request and broke off; it may have been carried out.",
+            Self::Overloaded => "Too many requests are under way; nothing was changed. Try again.",
+            Self::NotFound => "Only the gateway's own paths are served here.",
+        }
+    }
+
+    pub fn response(self) -> Response<ResponseBody> {
+        let status = self.status();
+        let body = format!(
+            r#"{{"type":"urn:residency:problem:{code}","title":"{title}","status":{status},"code":"{code}","detail":"{detail}"}}"#,
+            code = self.code(),
+            title = status.canonical_reason().unwrap_or("Error"),
+            status = status.as_u16(),
+            detail = self.detail(),
+        );
+        let mut response = Response::new(ResponseBody::full(Bytes::from(body)));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, RETRY_AFTER_S);
+            }
+            StatusCode::UNAUTHORIZED => {
+                let challenge = match self {
+                    Self::Refused(Refusal::TokenMissing) => "Bearer",
+                    _ => "Bearer error=\"invalid_token\"",
+                };
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_its_own_and_in_its_place() {
+        for (index, refusal) in Refusal::ALL.into_iter().enumerate() {
+            assert_eq!(Problem::Refused(refusal).index(), index);
+            assert_eq!(Problem::Refused(refusal).code(), refusal.code());
+        }
+        let mut codes = Problem::CODES.to_vec();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), Problem::CODES.len());
+        assert_eq!(Problem::NotFound.index() + 1, Problem::CODES.len());
+    }
+
+    #[test]
+    fn each_problem_is_valid_json_that_says_what_it_is() {
+        let others = [
+            Problem::BadRequest,
+            Problem::BodyTooLarge,
+            Problem::UpstreamUnavailable,
+            Problem::UpstreamTimeout,
+            Problem::UpstreamFailed,
+            Problem::Overloaded,
+            Problem::NotFound,
+        ];
+        for problem in Refusal::ALL.into_iter().map(Problem::Refused).chain(others) {
+            let response = problem.response();
+            assert_eq!(response.status(), problem.status());
+            let text = response.into_body().into_full().expect("a problem's body is whole");
+            let json: serde_json::Value = serde_json::from_slice(&text).expect("valid JSON");
+            assert_eq!(json["code"], problem.code());
+            assert_eq!(json["status"], problem.status().as_u16());
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What is remembered of an exchange until it ends, and its ending: counted, logged, connection back to idle.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::{Method, Version};
+
+use super::connection::{Client, Phase};
+use super::problem::Problem;
+use super::worker::Generation;
+use crate::clock;
+use crate::domain::decide::Access;
+use crate::domain::names::{JurisdictionId, RegionId};
+use crate::telemetry::{self, AccessRecord, Decision, Protocol, RequestOutcome, SubjectHash, truncate_address};
+
+/// One exchange, as the log will tell it. Holds nothing of the request but its method (R7).
+#[derive(Debug)]
+pub struct Record {
+    pub started: Instant,
+    pub method: Method,
+    pub protocol: Protocol,
+    pub status: u16,
+    pub decision: Decision,
+    pub problem: Option<Problem>,
+    /// Index of the route rule.
+    pub route: Option<usize>,
+    pub jurisdiction: Option<JurisdictionId>,
+    pub access: Access,
+    pub subject: Option<SubjectHash>,
+    pub served_by: Option<RegionId>,
+    pub upstream: Option<Duration>,
+    /// Bytes the connection had brought when the request's head was complete.
+    pub received_before: u64,
+    bytes_out: u64,
+}
+
+/// The end of an exchange: [`Drop`] is what happens then.
+pub struct Ending {
+    pub record: Record,
+    client: Rc<Client>,
+    generation: Rc<Generation>,
+}
+
+impl Record {
+    pub fn new(method: Method, version: Version, client: &Client) -> Self {
+        Self {
+            started: clock::now(),
+            method,
+            protocol: if version == Version::HTTP_10 { Protocol::Http10 } else { Protocol::Http11 },
+            status: 0,
+            decision: Decision::Own,
+            problem: None,
+            route: None,
+            jurisdiction: None,
+            access: Access::Read,
+            subject: None,
+            served_by: None,
+            upstream: None,
+            received_before: client.activity.received(),
+            bytes_out: 0,
+        }
+    }
+
+    /// The gateway itself ends the request.
+    pub fn refuse(&mut self, problem: Problem) {
+        self.problem = Some(problem);
+        self.decision = Decision::Refused(problem.index());
+        self.served_by = None;
+    }
+
+    pub fn ending(self, client: &Rc<Client>, generation: &Rc<Generation>) -> Ending {
+        Ending { record: self, client: Rc::clone(client), generation: Rc::clone(generation) }
+    }
+}
+
+impl Ending {
+    pub fn sent(&mut self, bytes: usize) {
+        self.record.bytes_out += bytes as u64;
+    }
+
+    /// Nothing moved on the client's connection for longer than a stream may rest.
+    pub fn stalled(&self) -> bool {
+        self.client.activity.expired()
+    }
+
+    pub fn metrics(&self) -> std::sync::Arc<telemetry::WorkerMetrics> {
+        std::sync::Arc::clone(&self.generation.metrics)
+    }
+
+    fn access(&self) -> telemetry::Access {
+        match self.record.access {
+            Access::Read => telemetry::Access::Read,
+            Access::Write => telemetry::Access::Write,
+        }
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.client.activity.enter(Phase::Idle);
+        let ended = clock::now();
+        let duration = ended.saturating_duration_since(self.record.started);
+        let received = self.client.activity.received() - self.record.received_before;
+        let Record { status, decision, jurisdiction, .. } = self.record;
+        let generation = &self.generation;
+        let access = self.access();
+        generation.metrics.request(&RequestOutcome {
+            jurisdiction: jurisdiction.map(JurisdictionId::index),
+            access,
+            decision,
+            status,
+            duration,
+        });
+        generation.metrics.bytes(received, self.record.bytes_out);
+        let config = &generation.settings.config;
+        generation.log(&AccessRecord {
+            ended,
+            method: &self.record.method,
+            route: self.record.route.map(|index| config.routes.rules()[index].pattern.as_str()),
+            status,
+            jurisdiction: jurisdiction.map(|found| config.topology.jurisdiction_name(found)),
+            access,
+            decision,
+            served_by: self.record.served_by.map(|region| config.topology.region_name(region)),
+            code: self.record.problem.map(Problem::code),
+            subject: self.record.subject,
+            client: truncate_address(self.client.peer),
+            duration,
+            upstream: self.record.upstream,
+            bytes_in: received,
+            bytes_out: self.record.bytes_out,
+            protocol: self.record.protocol,
+        });
+    }
+}
+
+impl std::fmt::Debug for Ending {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Ending").field("record", &self.record).finish_non_exhaustive()
+    }
+}

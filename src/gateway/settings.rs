@@ -1,0 +1,148 @@
+//! One generation of the configuration with everything that is derived from it, shared by all workers.
+//!
+//! A reload builds new settings whole and swaps them in; requests under way finish with the ones they began with.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+
+use crate::auth::{PolicyFault, Verifier};
+use crate::config::{Config, Endpoint};
+use crate::domain::decide::Refusal;
+use crate::domain::liveness::Liveness;
+use crate::domain::names::RegionId;
+use crate::telemetry::{Labels, SubjectHasher};
+use crate::tls::{CertificateStore, InternalTls, TlsFault};
+use crate::upstream::Dial;
+
+use super::health::HealthState;
+
+/// What a gateway runs on, from one reload to the next.
+pub struct Settings {
+    pub config: Config,
+    pub verifier: Verifier,
+    pub hasher: SubjectHasher,
+    pub labels: Arc<Labels>,
+    pub tls: Tls,
+    /// Replaced as a whole by the watchers of this generation.
+    pub liveness: ArcSwap<Liveness>,
+    pub health: HealthState,
+}
+
+/// The certificates, reloadable on their own.
+#[derive(Clone, Default)]
+pub struct Tls {
+    pub public: Option<(Arc<CertificateStore>, Arc<ServerConfig>)>,
+    pub internal: Option<Arc<InternalTls>>,
+}
+
+/// Why a configuration that is valid in itself can't be put to work.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsFault {
+    #[error("tls: {0}")]
+    Tls(#[from] TlsFault),
+    #[error("token: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Token(Vec<PolicyFault>),
+    #[error("the internal name of region `{region}`: {source}")]
+    RegionName { region: String, source: TlsFault },
+}
+
+impl Settings {
+    /// Reads certificates; opens no connection. Keys and certificates that `previous` has already stay in use.
+    pub fn new(config: Config, previous: Option<&Self>) -> Result<Self, SettingsFault> {
+        let verifier = Verifier::new(config.token.issuers.clone(), previous.map(|settings| &settings.verifier))
+            .map_err(SettingsFault::Token)?;
+        let hasher = match (&config.log.subject_key, previous) {
+            (Some(key), _) => SubjectHasher::new(key.expose()),
+            (None, Some(previous)) if previous.config.log.subject_key.is_none() => previous.hasher.clone(),
+            (None, _) => SubjectHasher::random(),
+        };
+        let topology = &config.topology;
+        let labels = Arc::new(Labels {
+            regions: topology.regions().map(|region| topology.region_name(region).to_owned()).collect(),
+            jurisdictions: topology
+                .jurisdictions()
+                .map(|jurisdiction| topology.jurisdiction_name(jurisdiction).to_owned())
+                .collect(),
+            refusals: super::problem::Problem::CODES,
+            token_faults: crate::auth::TokenFault::CODES,
+        });
+        Ok(Self {
+            verifier,
+            hasher,
+            labels,
+            tls: Tls::load(&config, previous)?,
+            liveness: ArcSwap::from_pointee(Liveness::assumed(topology)),
+            health: HealthState::new(&config),
+            config,
+        })
+    }
+
+    pub fn region_name(&self) -> &str {
+        self.config.topology.region_name(self.config.region)
+    }
+
+    /// By region: whom a request goes to, and how.
+    pub fn endpoints(&self) -> Result<Vec<Vec<(Endpoint, Dial)>>, SettingsFault> {
+        let topology = &self.config.topology;
+        topology
+            .regions()
+            .map(|region| {
+                let settings = &self.config.regions[region.index()];
+                if region == self.config.region {
+                    return Ok(settings.api.iter().map(|endpoint| (endpoint.clone(), Dial::Plain)).collect());
+                }
+                let dial = self.dial(region)?;
+                Ok(settings.gateway.clone().zip(dial).into_iter().collect())
+            })
+            .collect()
+    }
+
+    /// Mutual TLS to another region's gateway; `None` without an internal PKI.
+    pub fn dial(&self, region: RegionId) -> Result<Option<Dial>, SettingsFault> {
+        let Some(internal) = &self.tls.internal else { return Ok(None) };
+        let region = self.config.topology.region_name(region);
+        let name = InternalTls::server_name(region)
+            .map_err(|source| SettingsFault::RegionName { region: region.to_owned(), source })?;
+        Ok(Some(Dial::Tls { config: internal.client_config(), name }))
+    }
+}
+
+impl Tls {
+    fn load(config: &Config, previous: Option<&Settings>) -> Result<Self, TlsFault> {
+        let public = match &config.tls {
+            Some(files) => match previous.filter(|settings| settings.config.tls.as_ref() == Some(files)) {
+                Some(Settings { tls: Tls { public: Some((store, server)), .. }, .. }) => {
+                    store.reload()?;
+                    Some((Arc::clone(store), Arc::clone(server)))
+                }
+                _ => {
+                    let store = Arc::new(CertificateStore::load(&files.certificate, &files.key)?);
+                    let server = crate::tls::downstream_config(Arc::clone(&store), &[b"http/1.1"])?;
+                    Some((store, server))
+                }
+            },
+            None => None,
+        };
+        let internal = match &config.internal_tls {
+            Some(directory) => {
+                let region = config.topology.region_name(config.region);
+                match previous.filter(|settings| settings.config.internal_tls.as_ref() == Some(directory)) {
+                    Some(Settings { tls: Tls { internal: Some(internal), .. }, .. }) => {
+                        internal.reload()?;
+                        Some(Arc::clone(internal))
+                    }
+                    _ => Some(Arc::new(InternalTls::load(directory, region)?)),
+                }
+            }
+            None => None,
+        };
+        Ok(Self { public, internal })
+    }
+}
+
+/// The codes of all refusals of the decision, for whoever lists them.
+pub fn refusal_codes() -> impl Iterator<Item = &'static str> {
+    Refusal::ALL.into_iter().map(Refusal::code)
+}

@@ -1,0 +1,218 @@
+//! One worker: a thread with a runtime, listeners and caches of its own.
+//!
+//! Invariants
+//! - The request path of a worker touches nothing that another worker writes, but for a published snapshot's pointer.
+//! - Everything a worker spawns ends with its runtime; drain waits for its connections first.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use tokio::sync::Notify;
+
+use super::connection::Activity;
+use super::gateway_state::Gateway;
+use super::identify::Identity;
+use super::settings::Settings;
+use super::signer::Signer;
+use crate::auth::TokenCache;
+use crate::clock::{CoarseClock, TICK};
+use crate::domain::names::{JurisdictionId, RegionId};
+use crate::telemetry::{AccessLogHandle, AccessRecord, WorkerMetrics};
+use crate::upstream::{Limits, Upstreams};
+
+/// A worker's own state.
+pub struct Worker {
+    pub index: usize,
+    pub gateway: Arc<Gateway>,
+    pub clock: Arc<CoarseClock>,
+    generation: RefCell<Rc<Generation>>,
+    connections: RefCell<HashMap<u64, Arc<Activity>>>,
+    next_connection: Cell<u64>,
+    /// Tells those who wait that a connection has ended.
+    pub ended: Notify,
+    draining: Cell<bool>,
+}
+
+/// What a worker derives from one generation of the settings.
+pub struct Generation {
+    pub settings: Arc<Settings>,
+    pub upstreams: Upstreams,
+    pub tokens: RefCell<TokenCache<Identity>>,
+    pub metrics: Arc<WorkerMetrics>,
+    pub names: Names,
+    pub signer: Option<Signer>,
+    log: Rc<RefCell<Option<AccessLogHandle>>>,
+}
+
+/// Header values this worker sends again and again. Its own, so that their reference counts are too.
+pub struct Names {
+    regions: Vec<HeaderValue>,
+    jurisdictions: Vec<HeaderValue>,
+}
+
+/// A connection's entry in its worker's list, taken out when dropped.
+pub struct Listed {
+    worker: Rc<Worker>,
+    key: u64,
+}
+
+impl Worker {
+    pub fn new(index: usize, gateway: Arc<Gateway>) -> Rc<Self> {
+        let clock = Arc::new(CoarseClock::default());
+        let log = Rc::new(RefCell::new(gateway.access_log_handle()));
+        let generation = RefCell::new(Rc::new(Generation::new(index, &gateway, None, log)));
+        Rc::new(Self {
+            index,
+            gateway,
+            clock,
+            generation,
+            connections: RefCell::default(),
+            next_connection: Cell::new(0),
+            ended: Notify::new(),
+            draining: Cell::new(false),
+        })
+    }
+
+    pub fn generation(&self) -> Rc<Generation> {
+        Rc::clone(&self.generation.borrow())
+    }
+
+    /// Enters a connection into the list that the tick walks.
+    pub fn list(self: &Rc<Self>, activity: &Arc<Activity>) -> Listed {
+        let key = self.next_connection.get();
+        self.next_connection.set(key + 1);
+        self.connections.borrow_mut().insert(key, Arc::clone(activity));
+        self.generation.borrow().metrics.downstream_accepted();
+        if self.draining.get() {
+            activity.drain();
+        }
+        Listed { worker: Rc::clone(self), key }
+    }
+
+    pub fn connection_count(&self) -> usize {
+        self.connections.borrow().len()
+    }
+
+    /// The worker's heartbeat: deadlines, idle upstreams, log lines, a reloaded configuration.
+    pub async fn tick_forever(self: Rc<Self>) {
+        let mut interval = tokio::time::interval(TICK);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            self.tick();
+        }
+    }
+
+    fn tick(&self) {
+        self.clock.advance();
+        let now = self.clock.now();
+        for activity in self.connections.borrow().values() {
+            activity.check(now);
+        }
+        self.adopt_settings();
+        let generation = self.generation();
+        generation.upstreams.sweep(now);
+        generation.metrics.token_cache_entries(generation.tokens.borrow().len() as u64);
+        if let Some(log) = &mut *generation.log.borrow_mut() {
+            log.flush();
+        }
+    }
+
+    fn adopt_settings(&self) {
+        let settings = self.gateway.settings();
+        if Arc::ptr_eq(&settings, &self.generation.borrow().settings) {
+            return;
+        }
+        let previous = self.generation();
+        let next = Generation::new(self.index, &self.gateway, Some(&previous), Rc::clone(&previous.log));
+        *self.generation.borrow_mut() = Rc::new(next);
+    }
+
+    /// Lets every connection end with the request under way, and waits for that.
+    pub async fn drain(&self) {
+        self.draining.set(true);
+        for activity in self.connections.borrow().values() {
+            activity.drain();
+        }
+        while self.connection_count() > 0 {
+            self.ended.notified().await;
+        }
+        if let Some(log) = &mut *self.generation().log.borrow_mut() {
+            log.flush();
+        }
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.worker.connections.borrow_mut().remove(&self.key);
+        self.worker.generation.borrow().metrics.downstream_closed();
+        self.worker.ended.notify_waiters();
+    }
+}
+
+impl Generation {
+    fn new(
+        index: usize,
+        gateway: &Gateway,
+        previous: Option<&Self>,
+        log: Rc<RefCell<Option<AccessLogHandle>>>,
+    ) -> Self {
+        let settings = gateway.settings();
+        let config = &settings.config;
+        let metrics = match previous {
+            Some(previous) if previous.settings.labels == settings.labels => Arc::clone(&previous.metrics),
+            _ => gateway.metrics.worker(index, Arc::clone(&settings.labels)),
+        };
+        let limits = Limits {
+            connections: config.limits.upstream_connections,
+            connect: config.timeouts.connect,
+            // A tick's delay must not carry it past the upstream's own time-out.
+            idle: config.timeouts.upstream_idle.saturating_sub(Duration::from_millis(200)),
+        };
+        let endpoints = settings.endpoints().expect("the settings were accepted, with every region's name");
+        let upstreams =
+            Upstreams::new(endpoints, limits, &metrics, previous.map(|generation| &generation.upstreams));
+        Self {
+            upstreams,
+            tokens: RefCell::new(TokenCache::new(config.token.cache_entries)),
+            metrics,
+            names: Names::new(&settings),
+            signer: config.signing_secret.as_ref().map(Signer::new),
+            log,
+            settings,
+        }
+    }
+
+    pub fn log(&self, record: &AccessRecord<'_>) {
+        if let Some(log) = &mut *self.log.borrow_mut() {
+            log.write(record);
+        }
+    }
+}
+
+impl Names {
+    fn new(settings: &Settings) -> Self {
+        let value = |name: &str| HeaderValue::from_str(name).expect("the configuration takes visible ASCII names only");
+        let topology = &settings.config.topology;
+        Self {
+            regions: topology.regions().map(|region| value(topology.region_name(region))).collect(),
+            jurisdictions: topology
+                .jurisdictions()
+                .map(|jurisdiction| value(topology.jurisdiction_name(jurisdiction)))
+                .collect(),
+        }
+    }
+
+    pub fn region(&self, region: RegionId) -> HeaderValue {
+        self.regions[region.index()].clone()
+    }
+
+    pub fn jurisdiction(&self, jurisdiction: JurisdictionId) -> HeaderValue {
+        self.jurisdictions[jurisdiction.index()].clone()
+    }
+}
