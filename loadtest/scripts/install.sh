@@ -145,6 +145,7 @@ if [ -n "$modules" ]; then
     else
         as_user() { "$@"; }
     fi
-    as_user npm ci --prefix "$api" --omit=dev --no-audit --no-fund --loglevel=error >&2
-    as_user cp "$api/package-lock.json" "$api/node_modules/.installed-from"
+    cd "$api"
+    as_user npm ci --omit=dev --no-audit --no-fund --loglevel=error >&2
+    as_user cp package-lock.json node_modules/.installed-from
 fi
