@@ -293,7 +293,7 @@ impl World {
 impl World {
     /// Ends every process, checks that none is left and every port is free, and removes the directory unless it is to
     /// be kept.
-    pub async fn stop(self) -> Result<()> {
+    pub fn stop(self) -> Result<()> {
         let died: Vec<_> =
             self.processes.services().into_iter().filter(|service| self.processes.died(*service)).collect();
         let quotes: Vec<_> = died.iter().map(|service| self.processes.log_tail(*service)).collect();

@@ -22,6 +22,7 @@ type Edit = Arc<dyn Fn(String) -> String + Send + Sync>;
 
 /// What a world shall have. Everything that is not said is as the reference topology has it.
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "switches that have nothing to do with each other")]
 pub struct WorldBuilder {
     gateway: Option<PathBuf>,
     migrate: Option<PathBuf>,

@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A request in the making.
 #[derive(Clone, Debug)]
@@ -43,6 +43,7 @@ impl Call {
         call.header("host", &to.to_string())
     }
 
+    #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         match (http::HeaderName::try_from(name), HeaderValue::try_from(value)) {
             (Ok(name), Ok(value)) => {
@@ -53,10 +54,12 @@ impl Call {
         self
     }
 
+    #[must_use]
     pub fn bearer(self, token: &str) -> Self {
         self.header("authorization", &format!("Bearer {token}"))
     }
 
+    #[must_use]
     pub fn json(self, body: &serde_json::Value) -> Self {
         let mut call = self.header("content-type", "application/json");
         *call.request.body_mut() = Bytes::from(body.to_string());

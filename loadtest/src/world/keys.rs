@@ -105,7 +105,7 @@ impl Signer {
 }
 
 impl PrivateKey {
-    /// RSAPrivateKey of RFC 8017 appendix A.1.2, DER.
+    /// `RSAPrivateKey` of RFC 8017 appendix A.1.2, DER.
     fn pkcs1(&self) -> Result<Vec<u8>> {
         let mut body = integer(&[0]);
         for part in [&self.n, &self.e, &self.d, &self.p, &self.q, &self.dp, &self.dq, &self.qi] {

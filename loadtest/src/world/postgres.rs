@@ -26,7 +26,7 @@ use super::{
     sql::Sql,
 };
 
-const INITDB: Duration = Duration::from_secs(60);
+const INITDB: Duration = Duration::from_mins(1);
 const READY: Duration = Duration::from_secs(30);
 
 /// A login of every cluster. The names are the passwords' owners too, one password per world.

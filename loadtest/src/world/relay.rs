@@ -136,7 +136,7 @@ async fn pump(from: ReadHalf<'_>, to: WriteHalf<'_>, wire: &WireState) -> Result
     let (queue, frames) = mpsc::channel(FRAMES);
     let read = async {
         read_into(from, queue, wire).await;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     tokio::select! {
         delivered = deliver(frames, to, wire) => delivered,

@@ -57,15 +57,15 @@ pub fn scan(directory: &Path, needles: &[impl AsRef<[u8]>]) -> Result<Scan> {
             if kind.is_dir() {
                 directories.push(entry.path());
             } else if kind.is_file() {
-                scan_file(entry.path(), &finders, &mut scan)?;
+                scan_file(&entry.path(), &finders, &mut scan)?;
             }
         }
     }
     Ok(scan)
 }
 
-fn scan_file(path: PathBuf, finders: &[Finder<'_>], scan: &mut Scan) -> Result<()> {
-    let mut file = match File::open(&path) {
+fn scan_file(path: &Path, finders: &[Finder<'_>], scan: &mut Scan) -> Result<()> {
+    let mut file = match File::open(path) {
         Ok(file) => file,
         // A running server removes files while we look.
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -86,7 +86,7 @@ fn scan_file(path: PathBuf, finders: &[Finder<'_>], scan: &mut Scan) -> Result<(
         missing.retain(|&needle| match finders[needle].find(window) {
             None => true,
             Some(at) => {
-                scan.hits.push(Hit { file: path.clone(), offset: start + at as u64, needle });
+                scan.hits.push(Hit { file: path.to_owned(), offset: start + at as u64, needle });
                 false
             }
         });

@@ -1,10 +1,11 @@
 //! A world without gateways: its clusters, its faults, and that it leaves nothing.
-use std::{path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use http::Method;
 use serde_json::json;
+use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::{Call, Jurisdiction, Port, Region, Service, World, process, scan};
+use super::{Call, Jurisdiction, Port, Region, Service, World, postgres::free_shared_memory, process, scan};
 
 fn worlds() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/worlds")
@@ -95,7 +96,47 @@ async fn starts_replicates_through_links_survives_kills_and_leaves_nothing() {
 
     let root = world.root().to_owned();
     assert!(process::belonging_to(&root).len() >= 16, "every process is found");
-    world.stop().await.expect("nothing is left");
+    world.stop().expect("nothing is left");
     assert!(!root.exists());
     log("stopped");
+}
+
+/// Not a test: the world that the next test kills. Prints its directory and waits to be killed.
+#[tokio::test]
+#[ignore = "started by an_owner_that_is_killed_leaves_no_process"]
+async fn waits_to_be_killed() {
+    let world = World::builder().root(worlds()).start().await.expect("the world starts");
+    println!("\nworld {}", world.root().display());
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test]
+async fn an_owner_that_is_killed_leaves_no_process() {
+    let mut owner = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "world::tests::waits_to_be_killed", "--ignored", "--nocapture"])
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(owner.stdout.take().unwrap()).lines();
+    let root = loop {
+        let line = lines.next_line().await.unwrap().expect("its world started");
+        if let Some(root) = line.strip_prefix("world ") {
+            break PathBuf::from(root);
+        }
+    };
+    assert!(process::belonging_to(&root).len() >= 16);
+    owner.start_kill().unwrap();
+    owner.wait().await.unwrap();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        let left = process::belonging_to(&root);
+        if left.is_empty() {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{left:?} outlived their world");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    free_shared_memory(&root);
+    fs::remove_dir_all(&root).unwrap();
 }
