@@ -55,7 +55,7 @@ impl Identity {
             },
         };
         let verifier = Verifier::new(vec![policy], None).expect("a valid policy");
-        let options = RefreshOptions { refresh_every: Duration::from_secs(300), ca_file: None };
+        let options = RefreshOptions { refresh_every: Duration::from_mins(5), ca_file: None };
         let refresher = KeyRefresher::new(Arc::clone(verifier.ring()), &options).expect("system authorities");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         assert!(runtime.block_on(refresher.load_once()).is_empty(), "the file is a key set");

@@ -8,6 +8,7 @@ pub mod countries;
 pub mod decide;
 pub mod liveness;
 pub mod names;
+pub mod replication_lag;
 pub mod routes;
 pub mod secret;
 pub mod topology;

@@ -1,1 +1,78 @@
-//! See ARCHITECTURE.md.
+//! The gateway: from accepted connections to answered requests.
+//!
+//! One thread a core serves requests ([`worker`]); one more, the control plane ([`control`]), keeps what they read fresh:
+//! keys, health, liveness, settings. What they share is in [`Gateway`], and the request path only reads it.
+//!
+//! Invariants
+//! - A request is answered with one generation of settings from beginning to end.
+//! - A configuration that can't be put to work changes nothing.
+
+pub mod body;
+pub mod command;
+mod connection;
+mod control;
+mod exchange;
+pub mod explain;
+mod forward;
+mod headers;
+mod health;
+mod identify;
+mod listener;
+mod own_paths;
+mod peek;
+mod problem;
+mod record;
+mod settings;
+mod signer;
+mod tunnel;
+mod watch;
+mod worker;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use arc_swap::ArcSwap;
+
+use crate::telemetry::{AccessLog, AccessLogHandle, Metrics};
+pub use settings::{Settings, SettingsFault};
+
+/// What all threads of a gateway share.
+pub struct Gateway {
+    settings: ArcSwap<Settings>,
+    pub metrics: Metrics,
+    access_log: Option<AccessLog>,
+    draining: AtomicBool,
+}
+
+impl Gateway {
+    pub fn new(settings: Settings, metrics: Metrics, access_log: Option<AccessLog>) -> Arc<Self> {
+        if let Some(log) = &access_log {
+            metrics.access_log(log.lines());
+        }
+        let settings = ArcSwap::from_pointee(settings);
+        Arc::new(Self { settings, metrics, access_log, draining: AtomicBool::new(false) })
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
+    /// Workers take them over at their next tick.
+    fn replace_settings(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
+    }
+
+    fn access_log_handle(&self) -> Option<AccessLogHandle> {
+        self.access_log.as_ref().map(AccessLog::handle)
+    }
+
+    /// From now on the gateway tells balancers to send nobody any more.
+    fn begin_drain(&self) {
+        self.draining.store(true, Relaxed);
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+}

@@ -12,6 +12,7 @@
 
 mod body;
 mod connection;
+mod control;
 mod endpoint;
 mod io;
 
@@ -23,6 +24,7 @@ use http::{Request, Response};
 
 pub use body::{RequestBody, UpstreamBody};
 pub use connection::ProtocolFault;
+pub use control::{ControlFault, ControlLink};
 pub use endpoint::{Counted, Limits, Target};
 pub use io::{Dial, UpstreamIo};
 
@@ -86,7 +88,9 @@ impl Upstreams {
         let target = |region: usize, endpoint: Endpoint, dial: Dial| {
             let counted = Counted { metrics: Arc::clone(metrics), region };
             previous
-                .and_then(|known| known.targets().find(|target| target.is(&endpoint, &dial, limits, &counted)))
+                .and_then(|known| {
+                    known.targets().find(|target| target.is(&endpoint, &dial, limits, &counted))
+                })
                 .cloned()
                 .unwrap_or_else(|| Rc::new(Target::new(endpoint, dial, limits, counted)))
         };

@@ -54,9 +54,8 @@ pub(super) fn subject(
 fn check_issuer(claims: &Map<String, Value>, policy: &IssuerPolicy) -> Result<(), TokenFault> {
     match (claims.get("iss"), &policy.issuer) {
         (None, _) if policy.required.iss => Err(TokenFault::ClaimMissing(RegisteredClaim::Iss)),
-        (None, _) => Ok(()),
         (Some(Value::String(issuer)), Some(expected)) if issuer != expected => Err(TokenFault::IssuerUnknown),
-        (Some(Value::String(_)), _) => Ok(()),
+        (None | Some(Value::String(_)), _) => Ok(()),
         (Some(_), _) => Err(TokenFault::ClaimWrongType(RegisteredClaim::Iss)),
     }
 }

@@ -126,8 +126,8 @@ fn may_verify(jwk: &Map<String, Value>) -> Result<bool, JwkRefusal> {
 }
 
 fn rsa(jwk: &Map<String, Value>) -> Result<KeyMaterial, JwkRefusal> {
-    let modulus = unpadded(bytes(jwk, "n")?);
-    let exponent = unpadded(bytes(jwk, "e")?);
+    let modulus = unpadded(&bytes(jwk, "n")?);
+    let exponent = unpadded(&bytes(jwk, "e")?);
     let bits = modulus.first().map_or(0, |first| modulus.len() * 8 - first.leading_zeros() as usize);
     let odd = exponent.last().is_some_and(|last| last % 2 == 1);
     if !RSA_BITS.contains(&bits) || !odd || exponent == [1] || exponent.len() > MAX_EXPONENT_BYTES {
@@ -154,7 +154,7 @@ fn bytes(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, JwkRefusal> {
 }
 
 /// Some issuers prepend a zero byte to `n`, against RFC 7518 §6.3.1.1; the number is the same.
-fn unpadded(bytes: Vec<u8>) -> Vec<u8> {
+fn unpadded(bytes: &[u8]) -> Vec<u8> {
     let zeros = bytes.iter().take_while(|b| **b == 0).count();
     bytes[zeros..].to_vec()
 }

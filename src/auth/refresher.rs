@@ -18,7 +18,7 @@ use super::{FetchFault, FetchSetupFault, KeySource};
 
 /// First pause after a failure; doubles up to the longest.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+const LONGEST_BACKOFF: Duration = Duration::from_mins(1);
 
 /// How keys are kept fresh.
 #[derive(Debug, Clone)]
@@ -175,5 +175,5 @@ fn causes(fault: &dyn std::error::Error) -> String {
 /// Takes up to a tenth off.
 fn spread(pause: Duration) -> Duration {
     let random = ahash::RandomState::new().hash_one(0_u8) % 1000;
-    pause - pause / 10 * (random as u32) / 1000
+    pause.saturating_sub(pause / 10 * (random as u32) / 1000)
 }

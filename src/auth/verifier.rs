@@ -79,9 +79,8 @@ impl Verifier {
 
     fn issuer_of(&self, token: &UnverifiedToken<'_>) -> Result<usize, TokenFault> {
         match (token.claimed_issuer()?, &*self.policies) {
-            (None, [_]) => Ok(0),
+            (None, [_]) | (Some(_), [IssuerPolicy { issuer: None, .. }]) => Ok(0),
             (None, _) => Err(TokenFault::ClaimMissing(RegisteredClaim::Iss)),
-            (Some(_), [IssuerPolicy { issuer: None, .. }]) => Ok(0),
             (Some(issuer), policies) => {
                 let named = policies.iter().position(|policy| policy.issuer.as_deref() == Some(issuer));
                 named.ok_or(TokenFault::IssuerUnknown)

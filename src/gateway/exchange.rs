@@ -26,10 +26,15 @@ use crate::domain::routes::{RouteMatch, is_unambiguous};
 use crate::upstream::RequestBody;
 
 /// Answers one request. Never fails: what goes wrong becomes a [`Problem`].
-pub async fn exchange(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<Incoming>) -> Response<ResponseBody> {
+pub async fn exchange(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
     let generation = worker.generation();
     client.activity.enter(Phase::Waiting);
-    let mut ending = Record::new(request.method().clone(), request.version(), client).ending(client, &generation);
+    let mut ending =
+        Record::new(request.method().clone(), request.version(), client).ending(client, &generation);
     if let Some(mut response) = own_paths::answer(worker, &generation.settings, client.entry, &request) {
         ending.record.status = response.status().as_u16();
         if request.method() == Method::HEAD {
@@ -37,9 +42,10 @@ pub async fn exchange(worker: &Rc<Worker>, client: &Rc<Client>, request: Request
         }
         return finish(client, response, ending);
     }
-    let outcome = within_deadline(&client.activity, answer(worker, &generation, client, &mut ending.record, request))
-        .await
-        .unwrap_or(Err(Problem::UpstreamTimeout));
+    let outcome =
+        within_deadline(&client.activity, answer(worker, &generation, client, &mut ending.record, request))
+            .await
+            .unwrap_or(Err(Problem::UpstreamTimeout));
     let response = match outcome {
         Ok(Answer::Plain(response)) => response,
         Ok(Answer::Upgraded(response, tunnel)) => {
@@ -77,7 +83,8 @@ async fn answer(
     mut request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let config = &generation.settings.config;
-    let upgrade = request.headers().get(UPGRADE).cloned().map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
+    let upgrade =
+        request.headers().get(UPGRADE).cloned().map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
     let (mut parts, body) = request.into_parts();
     normalise(&mut parts)?;
     let peer_believed = client.entry == Entry::Hop || is_believed(generation, client);
@@ -129,7 +136,7 @@ async fn without_token(
     Ok(peek::country(&config.topology, source, &read))
 }
 
-fn classify(method: &Method, upgrade: bool, route: Option<&RouteMatch<'_, '_>>) -> Access {
+pub fn classify(method: &Method, upgrade: bool, route: Option<&RouteMatch<'_, '_>>) -> Access {
     if let Some(access) = route.and_then(|found| found.rule.access) {
         return access;
     }
@@ -166,7 +173,8 @@ fn is_believed(generation: &Generation, client: &Client) -> bool {
 }
 
 fn subject_of_path(segment: &str) -> Result<HeaderValue, Problem> {
-    let decoded = percent_encoding::percent_decode_str(segment).decode_utf8().map_err(|_| Problem::BadRequest)?;
+    let decoded =
+        percent_encoding::percent_decode_str(segment).decode_utf8().map_err(|_| Problem::BadRequest)?;
     HeaderValue::from_str(&decoded).map_err(|_| Problem::BadRequest)
 }
 

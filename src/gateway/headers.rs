@@ -5,7 +5,9 @@
 //! - Hop-by-hop headers (RFC 9110 §7.6.1) and those that `Connection` names end here.
 //! - `Forwarded` and `X-Forwarded-*` are kept only when the peer is one that is believed; else they are made anew.
 
-use http::header::{CONNECTION, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
 use smallvec::SmallVec;
 
 use super::connection::Client;
@@ -41,7 +43,10 @@ pub fn strip(headers: &mut HeaderMap, keep_forwarded: bool) -> bool {
         if *name == CONNECTION {
             upgrade = headers.contains_key(UPGRADE) && named_by_connection(headers, &mut doomed);
         }
-        if is_hop_by_hop(name) || name.as_str().starts_with(OWN_PREFIX) || (!keep_forwarded && is_forwarded(name)) {
+        if is_hop_by_hop(name)
+            || name.as_str().starts_with(OWN_PREFIX)
+            || (!keep_forwarded && is_forwarded(name))
+        {
             doomed.push(name.clone());
         }
     }
@@ -136,7 +141,8 @@ fn forwarded(client: &Client, host: Option<&HeaderValue>) -> HeaderValue {
         text.push('"');
     }
     text.push_str(if client.secure { ";proto=https" } else { ";proto=http" });
-    let value = HeaderValue::from_str(&text).expect("an address and a header value without quotes make one again");
+    let value =
+        HeaderValue::from_str(&text).expect("an address and a header value without quotes make one again");
     *client.forwarded.borrow_mut() = Some((host.cloned(), value.clone()));
     value
 }

@@ -38,7 +38,9 @@ pub async fn peek(mut body: RequestBody, limit: usize) -> Result<(Bytes, Request
 pub fn country(topology: &Topology, source: &CountrySource, body: &[u8]) -> Location {
     let CountrySource::Json(pointer) = source;
     let value: Option<serde_json::Value> = serde_json::from_slice(body).ok();
-    let Some(text) = value.as_ref().and_then(|json| json.pointer(pointer)).and_then(serde_json::Value::as_str) else {
+    let Some(text) =
+        value.as_ref().and_then(|json| json.pointer(pointer)).and_then(serde_json::Value::as_str)
+    else {
         return Location::Unknown(Refusal::CountryMissing);
     };
     Country::parse(text)

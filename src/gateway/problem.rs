@@ -75,7 +75,9 @@ impl Problem {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::Refused(refusal) => match refusal {
-                Refusal::TokenMissing | Refusal::TokenInvalid | Refusal::TokenExpired => StatusCode::UNAUTHORIZED,
+                Refusal::TokenMissing | Refusal::TokenInvalid | Refusal::TokenExpired => {
+                    StatusCode::UNAUTHORIZED
+                }
                 Refusal::JurisdictionMissing | Refusal::JurisdictionUnknown => StatusCode::FORBIDDEN,
                 Refusal::CountryMissing | Refusal::CountryUnknown => StatusCode::UNPROCESSABLE_ENTITY,
                 Refusal::Misdirected => StatusCode::MISDIRECTED_REQUEST,
@@ -96,22 +98,34 @@ impl Problem {
     pub const fn detail(self) -> &'static str {
         match self {
             Self::Refused(refusal) => match refusal {
-                Refusal::TokenMissing => "This request changes data and carries no token; send one, or have the route say where its country is.",
+                Refusal::TokenMissing => {
+                    "This request changes data and carries no token; send one, or have the route say where its country is."
+                }
                 Refusal::TokenInvalid => "The token does not verify; log in again.",
                 Refusal::TokenExpired => "The token is not valid at this time; refresh it.",
-                Refusal::KeysUnavailable => "The issuer's keys could not be fetched yet; try again in a moment.",
-                Refusal::JurisdictionMissing => "The token does not say where its subject's data lives; log in again.",
-                Refusal::JurisdictionUnknown => "The token names a jurisdiction that is not served here; log in again.",
+                Refusal::KeysUnavailable => {
+                    "The issuer's keys could not be fetched yet; try again in a moment."
+                }
+                Refusal::JurisdictionMissing => {
+                    "The token does not say where its subject's data lives; log in again."
+                }
+                Refusal::JurisdictionUnknown => {
+                    "The token names a jurisdiction that is not served here; log in again."
+                }
                 Refusal::CountryMissing => "The request must name a country where the route expects it.",
                 Refusal::CountryUnknown => "The country is no ISO 3166 code, or no jurisdiction serves it.",
-                Refusal::HomeUnavailable => "The region where this data is written can't be reached; nothing was changed. Try again.",
+                Refusal::HomeUnavailable => {
+                    "The region where this data is written can't be reached; nothing was changed. Try again."
+                }
                 Refusal::NoLawfulReplica => "No region that may hold this data can be reached. Try again.",
                 Refusal::Misdirected => "This region may not serve this request.",
             },
             Self::BadRequest => "The request can be read in more than one way.",
             Self::BodyTooLarge => "The body is larger than what is read ahead to find its country.",
             Self::UpstreamUnavailable => "No API process took the request; nothing was changed. Try again.",
-            Self::UpstreamTimeout => "The API took the request and did not answer in time; it may have been carried out.",
+            Self::UpstreamTimeout => {
+                "The API took the request and did not answer in time; it may have been carried out."
+            }
             Self::UpstreamFailed => "The API took the request and broke off; it may have been carried out.",
             Self::Overloaded => "Too many requests are under way; nothing was changed. Try again.",
             Self::NotFound => "Only the gateway's own paths are served here.",

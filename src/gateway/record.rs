@@ -11,7 +11,9 @@ use super::worker::Generation;
 use crate::clock;
 use crate::domain::decide::Access;
 use crate::domain::names::{JurisdictionId, RegionId};
-use crate::telemetry::{self, AccessRecord, Decision, Protocol, RequestOutcome, SubjectHash, truncate_address};
+use crate::telemetry::{
+    self, AccessRecord, Decision, Protocol, RequestOutcome, SubjectHash, truncate_address,
+};
 
 /// One exchange, as the log will tell it. Holds nothing of the request but its method (R7).
 #[derive(Debug)]

@@ -9,7 +9,6 @@ use rustls::ServerConfig;
 
 use crate::auth::{PolicyFault, Verifier};
 use crate::config::{Config, Endpoint};
-use crate::domain::decide::Refusal;
 use crate::domain::liveness::Liveness;
 use crate::domain::names::RegionId;
 use crate::telemetry::{Labels, SubjectHasher};
@@ -17,6 +16,7 @@ use crate::tls::{CertificateStore, InternalTls, TlsFault};
 use crate::upstream::Dial;
 
 use super::health::HealthState;
+use super::watch::RegionState;
 
 /// What a gateway runs on, from one reload to the next.
 pub struct Settings {
@@ -28,6 +28,8 @@ pub struct Settings {
     /// Replaced as a whole by the watchers of this generation.
     pub liveness: ArcSwap<Liveness>,
     pub health: HealthState,
+    /// What other regions' gateways are told.
+    pub state: ArcSwap<RegionState>,
 }
 
 /// The certificates, reloadable on their own.
@@ -51,8 +53,9 @@ pub enum SettingsFault {
 impl Settings {
     /// Reads certificates; opens no connection. Keys and certificates that `previous` has already stay in use.
     pub fn new(config: Config, previous: Option<&Self>) -> Result<Self, SettingsFault> {
-        let verifier = Verifier::new(config.token.issuers.clone(), previous.map(|settings| &settings.verifier))
-            .map_err(SettingsFault::Token)?;
+        let verifier =
+            Verifier::new(config.token.issuers.clone(), previous.map(|settings| &settings.verifier))
+                .map_err(SettingsFault::Token)?;
         let hasher = match (&config.log.subject_key, previous) {
             (Some(key), _) => SubjectHasher::new(key.expose()),
             (None, Some(previous)) if previous.config.log.subject_key.is_none() => previous.hasher.clone(),
@@ -74,9 +77,15 @@ impl Settings {
             labels,
             tls: Tls::load(&config, previous)?,
             liveness: ArcSwap::from_pointee(Liveness::assumed(topology)),
-            health: HealthState::new(&config),
+            health: HealthState::default(),
+            state: ArcSwap::default(),
             config,
         })
+    }
+
+    /// The body of the internal listener's state.
+    pub fn state_for_peers(&self) -> String {
+        serde_json::to_string(&**self.state.load()).expect("names and numbers are JSON")
     }
 
     pub fn region_name(&self) -> &str {
@@ -140,9 +149,4 @@ impl Tls {
         };
         Ok(Self { public, internal })
     }
-}
-
-/// The codes of all refusals of the decision, for whoever lists them.
-pub fn refusal_codes() -> impl Iterator<Item = &'static str> {
-    Refusal::ALL.into_iter().map(Refusal::code)
 }

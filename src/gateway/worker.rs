@@ -13,8 +13,8 @@ use std::time::Duration;
 use http::HeaderValue;
 use tokio::sync::Notify;
 
+use super::Gateway;
 use super::connection::Activity;
-use super::gateway_state::Gateway;
 use super::identify::Identity;
 use super::settings::Settings;
 use super::signer::Signer;
@@ -197,7 +197,9 @@ impl Generation {
 
 impl Names {
     fn new(settings: &Settings) -> Self {
-        let value = |name: &str| HeaderValue::from_str(name).expect("the configuration takes visible ASCII names only");
+        let value = |name: &str| {
+            HeaderValue::from_str(name).expect("the configuration takes visible ASCII names only")
+        };
         let topology = &settings.config.topology;
         Self {
             regions: topology.regions().map(|region| value(topology.region_name(region))).collect(),

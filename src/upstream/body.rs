@@ -16,7 +16,10 @@ pub enum RequestBody {
     Empty,
     Streaming(Incoming),
     /// What a bounded look ahead has read, then the rest.
-    Peeked { head: Option<Bytes>, rest: Incoming },
+    Peeked {
+        head: Option<Bytes>,
+        rest: Incoming,
+    },
 }
 
 /// A response's body on its way from an upstream. Holds the connection until the body has ended.
@@ -30,7 +33,10 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
             Self::Peeked { head, rest } => match head.take() {
                 Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
@@ -103,7 +109,10 @@ impl Body for UpstreamBody {
     type Data = Bytes;
     type Error = Box<dyn std::error::Error + Send + Sync>;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
         let ended = match &mut this.lease {
             Some(lease) => lease.connection().poll_drive(context).is_ready(),

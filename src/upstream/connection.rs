@@ -43,7 +43,10 @@ impl Connection {
     }
 
     /// Sends the request and waits for the response's head.
-    pub(super) async fn exchange(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendFault> {
+    pub(super) async fn exchange(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, SendFault> {
         let mut answer = pin!(self.handle.try_send_request(request));
         let driver = &mut self.driver;
         let mut ended = false;
@@ -67,7 +70,8 @@ pub(super) async fn exchange_for_upgrade(
     request: Request<RequestBody>,
 ) -> Result<Response<Incoming>, SendFault> {
     let fault = |kind| SendFault { kind, unsent: None };
-    let (mut handle, driver) = builder().handshake(TokioIo::new(io)).await.map_err(|_| fault(FaultKind::Connect))?;
+    let (mut handle, driver) =
+        builder().handshake(TokioIo::new(io)).await.map_err(|_| fault(FaultKind::Connect))?;
     tokio::task::spawn_local(driver.with_upgrades());
     let response = handle.send_request(request).await.map_err(|error| fault(kind_of(&error)));
     // The handle's end would end the driver, and with it a body that is still to come.

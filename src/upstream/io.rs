@@ -18,7 +18,10 @@ use tokio_rustls::client::TlsStream;
 pub enum Dial {
     Plain,
     /// Mutual TLS, to a peer whose certificate carries exactly this name.
-    Tls { config: Arc<ClientConfig>, name: ServerName<'static> },
+    Tls {
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    },
 }
 
 impl Dial {
@@ -56,7 +59,11 @@ pub enum UpstreamIo {
 }
 
 impl AsyncRead for UpstreamIo {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),

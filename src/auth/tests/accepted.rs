@@ -17,13 +17,13 @@ fn every_algorithm_verifies_with_its_own_key() {
         } else {
             verifier()
         };
-        let verified = verifier.verify(&sign(algorithm, kid_for(algorithm), &claims()), NOW);
-        let verified = verified.unwrap_or_else(|fault| panic!("{algorithm}: {fault}"));
-        assert_eq!(verified.subject.as_deref(), Some("user-1"));
-        assert_eq!(verified.jurisdiction, ClaimValue::Text("eu".to_owned()));
-        assert_eq!(verified.expires_at, Some(NOW + 600));
-        assert_eq!(verified.not_before, Some(NOW - 5));
-        assert_eq!(verified.keys_version, verifier.ring().version());
+        let token = verifier.verify(&sign(algorithm, kid_for(algorithm), &claims()), NOW);
+        let token = token.unwrap_or_else(|fault| panic!("{algorithm}: {fault}"));
+        assert_eq!(token.subject.as_deref(), Some("user-1"));
+        assert_eq!(token.jurisdiction, ClaimValue::Text("eu".to_owned()));
+        assert_eq!(token.expires_at, Some(NOW + 600));
+        assert_eq!(token.not_before, Some(NOW - 5));
+        assert_eq!(token.keys_version, verifier.ring().version());
     }
 }
 
@@ -118,8 +118,8 @@ fn claim_places() {
         let mut claims = without(claims(), "region");
         claims.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         let verifier = verifier_for(IssuerPolicy { claims: names, ..policy() }, &all_jwks());
-        let verified = verifier.verify(&sign(Algorithm::EdDsa, "ed", &claims), NOW).unwrap();
-        assert_eq!(verified.jurisdiction, expected, "{path} in {extra}");
+        let token = verifier.verify(&sign(Algorithm::EdDsa, "ed", &claims), NOW).unwrap();
+        assert_eq!(token.jurisdiction, expected, "{path} in {extra}");
     }
     assert_eq!(ClaimPath::new(""), Err(ClaimPathFault::Empty));
     assert_eq!(ClaimPath::new("a.".repeat(9)), Err(ClaimPathFault::TooLong));

@@ -3,6 +3,9 @@ use http::{HeaderMap, HeaderValue};
 
 use super::*;
 
+/// Header values, and the token in them.
+type Case = (&'static [&'static str], Result<Option<&'static str>, TokenFault>);
+
 fn headers(authorizations: &[&str], cookies: &[&str]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for value in authorizations {
@@ -21,7 +24,7 @@ fn cookie_source(name: &str) -> TokenSource {
 #[test]
 fn bearer() {
     let malformed = Err(TokenFault::BearerMalformed);
-    let cases: [(&[&str], Result<Option<&str>, TokenFault>); 22] = [
+    let cases: [Case; 22] = [
         (&[], Ok(None)),
         (&["Bearer a.b-c_d~e+f/g=="], Ok(Some("a.b-c_d~e+f/g=="))),
         (&["bearer abc"], Ok(Some("abc"))),
@@ -54,7 +57,7 @@ fn bearer() {
 fn cookies() {
     let ambiguous = Err(TokenFault::CookieAmbiguous);
     let malformed = Err(TokenFault::CookieMalformed);
-    let cases: [(&[&str], Result<Option<&str>, TokenFault>); 20] = [
+    let cases: [Case; 20] = [
         (&[], Ok(None)),
         (&["access=abc"], Ok(Some("abc"))),
         (&["a=1; access=abc; b=2"], Ok(Some("abc"))),
@@ -103,4 +106,16 @@ fn the_first_place_that_holds_one_decides() {
     assert_eq!(extract(&several, &[a]), Err(TokenFault::SeveralAuthorizations));
     let basic = headers(&["Basic x"], &["b=abc"]);
     assert_eq!(extract(&basic, &[bearer, b]), Ok(Some("abc")));
+}
+
+/// The branch-free check against RFC 6750's grammar, for each byte.
+#[test]
+fn token_characters() {
+    for byte in (0x21..=0xff_u8).filter(|byte| *byte != 0x7f) {
+        let value = [b"Bearer a".as_slice(), &[byte], b"a"].concat();
+        let mut headers = HeaderMap::new();
+        headers.append(AUTHORIZATION, HeaderValue::from_bytes(&value).unwrap());
+        let allowed = byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+        assert_eq!(extract(&headers, &[TokenSource::Bearer]).is_ok(), allowed, "{byte:#x}");
+    }
 }

@@ -88,7 +88,7 @@ impl Drop for JwksServer {
 }
 
 fn options() -> RefreshOptions {
-    RefreshOptions { refresh_every: Duration::from_secs(3600), ca_file: None }
+    RefreshOptions { refresh_every: Duration::from_hours(1), ca_file: None }
 }
 
 fn verifier_of(source: KeySource) -> Verifier {

@@ -8,7 +8,10 @@ fn map(lines: &[(&str, &str)]) -> HeaderMap {
     lines
         .iter()
         .map(|(name, value)| {
-            (HeaderName::from_bytes(name.as_bytes()).expect("a name"), HeaderValue::from_str(value).expect("a value"))
+            (
+                HeaderName::from_bytes(name.as_bytes()).expect("a name"),
+                HeaderValue::from_str(value).expect("a value"),
+            )
         })
         .collect()
 }
@@ -67,7 +70,8 @@ fn an_upgrade_is_one_only_if_connection_says_so() {
 
 #[test]
 fn forwarding_headers_are_made_anew_for_strangers_and_extended_for_the_believed() {
-    let mut headers = map(&[("host", "api.acme.com"), ("x-forwarded-for", "6.6.6.6"), ("forwarded", "for=6.6.6.6")]);
+    let mut headers =
+        map(&[("host", "api.acme.com"), ("x-forwarded-for", "6.6.6.6"), ("forwarded", "for=6.6.6.6")]);
     strip(&mut headers, false);
     add_forwarded(&mut headers, &client("192.0.2.7"), false);
     assert_eq!(headers["x-forwarded-for"], "192.0.2.7");

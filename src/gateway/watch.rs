@@ -1,0 +1,51 @@
+//! Watching: what works in this region and in the others, turned into liveness for the decision and into health.
+//!
+//! Tasks on the control plane each look at one thing and note what they saw on a [`board::Board`]; once an interval the board
+//! is read as a whole and published. All of it belongs to one generation of settings and ends with it.
+
+mod board;
+mod probes;
+mod state;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Gateway;
+use super::settings::Settings;
+use board::Board;
+pub use state::RegionState;
+
+/// Starts all watchers of these settings on the current thread. They end when the token is cancelled.
+pub fn start(gateway: &Arc<Gateway>, settings: &Arc<Settings>) -> CancellationToken {
+    let cancel = CancellationToken::new();
+    gateway.metrics.control().forget_topology();
+    let board = Rc::new(Board::new(settings));
+    for probe in probes::all(gateway, settings, &board) {
+        let cancel = cancel.clone();
+        tokio::task::spawn_local(async move { cancel.run_until_cancelled(probe).await });
+    }
+    let (gateway, settings, token) = (Arc::clone(gateway), Arc::clone(settings), cancel.clone());
+    tokio::task::spawn_local(async move {
+        token.run_until_cancelled(publish_forever(&gateway, &settings, &board)).await;
+    });
+    cancel
+}
+
+async fn publish_forever(gateway: &Gateway, settings: &Settings, board: &Board) {
+    let mut interval = tokio::time::interval(settings.config.health.interval);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let view = board.read(settings);
+        let liveness = view.liveness(settings);
+        if **settings.liveness.load() != liveness {
+            tracing::info!(changes = %view.describe(settings), "liveness changed");
+            settings.liveness.store(Arc::new(liveness));
+        }
+        view.count(settings, gateway.metrics.control());
+        settings.state.store(Arc::new(view.state(settings)));
+        settings.health.publish(view.checks(settings));
+    }
+}

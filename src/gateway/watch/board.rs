@@ -1,0 +1,377 @@
+//! What the watchers have seen, and what follows from it.
+//!
+//! Invariants
+//! - What has never been looked at counts as working, for as long as a region that is gone would take to be noticed.
+//! - A replica whose lag is unknown is readable but not fresh; so is one whose home can't be asked.
+
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::state::{JurisdictionState, PrimarySample, RegionState};
+use crate::clock;
+use crate::config::Endpoint;
+use crate::domain::liveness::{JurisdictionLiveness, Liveness};
+use crate::domain::names::{JurisdictionId, RegionId, RegionSet};
+use crate::domain::replication_lag::{Lag, LagTracker};
+use crate::gateway::health::{Check, Depth, Status};
+use crate::gateway::settings::Settings;
+use crate::postgres::{DatabaseState, Role};
+use crate::telemetry::{ControlMetrics, DatabaseRole};
+
+/// Notes of all watchers of one generation of settings.
+pub struct Board {
+    started: Instant,
+    pub databases: RefCell<Vec<(JurisdictionId, watch::Receiver<DatabaseState>)>>,
+    /// By jurisdiction.
+    lag: RefCell<Vec<LagTracker>>,
+    /// By region; `None` for the own one and for those that have not answered yet.
+    peers: RefCell<Vec<Option<Heard>>>,
+    /// API endpoints of this region.
+    pub endpoints: RefCell<Vec<(Endpoint, Option<bool>)>>,
+    pub redis: RefCell<Option<Result<(), String>>>,
+    /// By position in the configuration.
+    pub external: RefCell<Vec<Option<Result<(), String>>>>,
+}
+
+struct Heard {
+    state: RegionState,
+    at: Instant,
+}
+
+/// The board as read at one moment.
+pub struct View {
+    own: RegionId,
+    api: bool,
+    api_down: Vec<Endpoint>,
+    api_count: usize,
+    /// By jurisdiction: this region's database, if it has one.
+    databases: Vec<Option<Own>>,
+    /// By region: alive, with what it said; `None` while nothing is known yet.
+    peers: Vec<Option<(bool, RegionState)>>,
+    redis: Option<Result<(), String>>,
+    external: Vec<Option<Result<(), String>>>,
+    read_at: Instant,
+}
+
+struct Own {
+    state: DatabaseState,
+    lag: Lag,
+    fresh: bool,
+}
+
+impl Board {
+    pub fn new(settings: &Settings) -> Self {
+        let config = &settings.config;
+        let topology = &config.topology;
+        Self {
+            started: clock::now(),
+            databases: RefCell::default(),
+            lag: RefCell::new(
+                topology.jurisdictions().map(|_| LagTracker::new(config.health.dead_after)).collect(),
+            ),
+            peers: RefCell::new(topology.regions().map(|_| None).collect()),
+            endpoints: RefCell::new(
+                config.own_region().api.iter().map(|endpoint| (endpoint.clone(), None)).collect(),
+            ),
+            redis: RefCell::default(),
+            external: RefCell::new(vec![None; config.health.external.len()]),
+        }
+    }
+
+    /// Notes a region's answer to a question asked at `asked`. Positions in it count from then on: they may be newer, never
+    /// older, so lag is never underestimated.
+    pub fn heard(&self, settings: &Settings, region: RegionId, asked: Instant, state: RegionState) {
+        let topology = &settings.config.topology;
+        for said in &state.jurisdictions {
+            let Some(jurisdiction) = topology.jurisdiction(&said.jurisdiction) else { continue };
+            if let Some(sample) = &said.primary
+                && topology.home(jurisdiction) == region
+            {
+                let ago = Duration::from_micros(sample.sampled_ago_us);
+                let at = asked.saturating_duration_since(self.started).saturating_sub(ago);
+                self.lag.borrow_mut()[jurisdiction.index()].primary_sample(at, sample.position());
+            }
+        }
+        let peer = &mut self.peers.borrow_mut()[region.index()];
+        if peer.as_ref().is_none_or(|known| known.at < asked) {
+            *peer = Some(Heard { state, at: asked });
+        }
+    }
+
+    pub fn read(&self, settings: &Settings) -> View {
+        let config = &settings.config;
+        let now = clock::now();
+        let settling = now.saturating_duration_since(self.started) < config.health.dead_after;
+        let mut databases: Vec<Option<Own>> = config.topology.jurisdictions().map(|_| None).collect();
+        for (jurisdiction, receiver) in &*self.databases.borrow() {
+            let state = receiver.borrow().clone();
+            let is_primary = state.role() == Some(Role::Primary);
+            let lag = match (is_primary, state.position()) {
+                (true, _) => Lag::Known(Duration::ZERO),
+                (false, Some(position)) => self.lag.borrow()[jurisdiction.index()]
+                    .lag(now.saturating_duration_since(self.started), position),
+                (false, None) => Lag::Unknown,
+            };
+            let fresh = is_primary || matches!(lag, Lag::Known(lag) if lag < config.health.lag_limit);
+            databases[jurisdiction.index()] = Some(Own { state, lag, fresh });
+        }
+        let peers = self.peers.borrow();
+        let peers = peers
+            .iter()
+            .map(|heard| match heard {
+                Some(heard) => {
+                    let alive = now.saturating_duration_since(heard.at) < config.health.dead_after;
+                    Some((alive, heard.state.clone()))
+                }
+                None if settling => None,
+                None => Some((false, RegionState::default())),
+            })
+            .collect();
+        let endpoints = self.endpoints.borrow();
+        let api_down: Vec<Endpoint> = endpoints
+            .iter()
+            .filter(|(_, up)| *up == Some(false))
+            .map(|(endpoint, _)| endpoint.clone())
+            .collect();
+        View {
+            own: config.region,
+            api: api_down.len() < endpoints.len(),
+            api_count: endpoints.len(),
+            api_down,
+            databases,
+            peers,
+            redis: self.redis.borrow().clone(),
+            external: self.external.borrow().clone(),
+            read_at: now,
+        }
+    }
+}
+
+impl View {
+    pub fn liveness(&self, settings: &Settings) -> Liveness {
+        let topology = &settings.config.topology;
+        Liveness::new(topology, |jurisdiction| {
+            let home = topology.home(jurisdiction);
+            let said = |region: RegionId| self.said(settings, region, jurisdiction);
+            let lawful = topology.lawful_regions(jurisdiction);
+            let all = |wanted: &dyn Fn(Said) -> bool| -> RegionSet {
+                topology.regions().filter(|&region| lawful.contains(region) && wanted(said(region))).collect()
+            };
+            JurisdictionLiveness {
+                writable: said(home).writable,
+                readable: all(&|said| said.readable),
+                fresh: all(&|said| said.readable && said.fresh),
+            }
+        })
+    }
+
+    /// What a region says, or what is known of this one, about a jurisdiction.
+    fn said(&self, settings: &Settings, region: RegionId, jurisdiction: JurisdictionId) -> Said {
+        if region == self.own {
+            let own = &self.databases[jurisdiction.index()];
+            // Without a database to look at, the API alone answers for its data.
+            let database = own.as_ref();
+            return Said {
+                writable: self.api && database.is_none_or(|own| own.state.role() == Some(Role::Primary)),
+                readable: self.api && database.is_none_or(|own| own.state.is_reachable()),
+                fresh: database.is_none_or(|own| own.fresh),
+            };
+        }
+        match &self.peers[region.index()] {
+            None => Said { writable: true, readable: true, fresh: true },
+            Some((false, _)) => Said { writable: false, readable: false, fresh: false },
+            Some((true, state)) => {
+                let name = settings.config.topology.jurisdiction_name(jurisdiction);
+                state.jurisdictions.iter().find(|said| said.jurisdiction == name).map_or(
+                    Said { writable: false, readable: false, fresh: false },
+                    |said| Said { writable: said.writable, readable: said.readable, fresh: said.fresh },
+                )
+            }
+        }
+    }
+
+    /// What the other regions are told.
+    pub fn state(&self, settings: &Settings) -> RegionState {
+        let topology = &settings.config.topology;
+        let jurisdictions = topology
+            .jurisdictions()
+            .filter(|&jurisdiction| topology.lawful_regions(jurisdiction).contains(self.own))
+            .map(|jurisdiction| {
+                let said = self.said(settings, self.own, jurisdiction);
+                let primary = self.databases[jurisdiction.index()].as_ref().and_then(|own| {
+                    let sampled_at = own.state.sampled_at()?;
+                    let position =
+                        own.state.position().filter(|_| own.state.role() == Some(Role::Primary))?;
+                    let ago = self.read_at.saturating_duration_since(sampled_at);
+                    Some(PrimarySample {
+                        timeline: position.timeline.0,
+                        lsn: position.lsn.0,
+                        sampled_ago_us: u64::try_from(ago.as_micros()).unwrap_or(u64::MAX),
+                    })
+                });
+                JurisdictionState {
+                    jurisdiction: topology.jurisdiction_name(jurisdiction).to_owned(),
+                    writable: said.writable && topology.home(jurisdiction) == self.own,
+                    readable: said.readable,
+                    fresh: said.fresh,
+                    primary,
+                }
+            })
+            .collect();
+        RegionState { region: settings.region_name().to_owned(), api: self.api, jurisdictions }
+    }
+
+    pub fn checks(&self, settings: &Settings) -> Vec<Check> {
+        let topology = &settings.config.topology;
+        let mut checks = Vec::new();
+        for jurisdiction in topology.jurisdictions() {
+            if let Some(own) = &self.databases[jurisdiction.index()] {
+                self.database_checks(settings, jurisdiction, own, &mut checks);
+            }
+        }
+        let api = match (self.api_down.len(), self.api) {
+            (0, _) => Status::Pass,
+            (_, true) => Status::Warn,
+            (_, false) => Status::Fail,
+        };
+        let up = self.api_count - self.api_down.len();
+        let mut check = Check::new("api:connections", Depth::Full, api).observed(up, "endpoints up");
+        if !self.api_down.is_empty() {
+            let down: Vec<&str> = self.api_down.iter().map(Endpoint::as_str).collect();
+            check = check.output(format!("no connection to {}", down.join(", ")));
+        }
+        checks.push(check);
+        if let Some(redis) = &self.redis {
+            checks.push(of_result("redis:ping", redis, Status::Fail));
+        }
+        for (service, result) in settings.config.health.external.iter().zip(&self.external) {
+            if let Some(result) = result {
+                checks.push(of_result(&format!("external:{}", service.name), result, Status::Warn));
+            }
+        }
+        for region in topology.regions().filter(|&region| region != self.own) {
+            let name = format!("region:{}", topology.region_name(region));
+            if let Some((alive, _)) = &self.peers[region.index()] {
+                let status = if *alive { Status::Pass } else { Status::Warn };
+                let check = Check::new(name, Depth::Full, status);
+                checks.push(if *alive { check } else { check.output("its gateway does not answer") });
+            }
+        }
+        checks
+    }
+
+    fn database_checks(
+        &self,
+        settings: &Settings,
+        jurisdiction: JurisdictionId,
+        own: &Own,
+        checks: &mut Vec<Check>,
+    ) {
+        let topology = &settings.config.topology;
+        let name = topology.jurisdiction_name(jurisdiction);
+        let is_home = topology.home(jurisdiction) == self.own;
+        let check = |measured: &str, status| {
+            Check::new(format!("postgres-{name}:{measured}"), Depth::Db, status).of(jurisdiction)
+        };
+        let connection =
+            match (own.state.is_reachable(), own.state.role()) {
+                (true, Some(role)) if (role == Role::Primary) == is_home => check("connection", Status::Pass),
+                (true, Some(Role::Primary)) => check("connection", Status::Warn)
+                    .output("a primary where the configuration has a replica"),
+                (true, _) => check("connection", Status::Fail)
+                    .output("a replica where the configuration has the primary"),
+                (false, _) => check("connection", Status::Fail)
+                    .output(own.state.error().unwrap_or_else(|| "not connected yet".to_owned())),
+            };
+        checks.push(connection);
+        if is_home || !own.state.is_reachable() {
+            return;
+        }
+        let limit = settings.config.health.lag_limit;
+        checks.push(match own.lag {
+            Lag::Known(lag) => {
+                let status = if lag < limit { Status::Pass } else { Status::Fail };
+                check("replication-lag", status).observed(lag.as_millis() as u64, "ms")
+            }
+            Lag::Unknown => check("replication-lag", Status::Warn).output(format!(
+                "unknown: the primary in {} does not answer",
+                topology.region_name(topology.home(jurisdiction))
+            )),
+        });
+    }
+
+    /// Sets the gauges.
+    pub fn count(&self, settings: &Settings, metrics: &ControlMetrics) {
+        let topology = &settings.config.topology;
+        for jurisdiction in topology.jurisdictions() {
+            let Some(own) = &self.databases[jurisdiction.index()] else { continue };
+            let name = topology.jurisdiction_name(jurisdiction);
+            let role = own.state.role().map(|role| match role {
+                Role::Primary => DatabaseRole::Primary,
+                Role::Replica => DatabaseRole::Replica,
+            });
+            metrics.database(name, own.state.is_reachable(), role);
+            if role == Some(DatabaseRole::Replica) {
+                metrics.replication_lag(
+                    name,
+                    match own.lag {
+                        Lag::Known(lag) => Some(lag),
+                        Lag::Unknown => None,
+                    },
+                );
+            }
+        }
+        for region in topology.regions() {
+            if let Some((alive, _)) = &self.peers[region.index()]
+                && region != self.own
+            {
+                metrics.peer(topology.region_name(region), *alive);
+            }
+        }
+        for endpoint in &settings.config.own_region().api {
+            metrics.endpoint("api", endpoint.as_str(), !self.api_down.contains(endpoint));
+        }
+    }
+
+    /// For the log: who answers and who doesn't.
+    pub fn describe(&self, settings: &Settings) -> String {
+        let topology = &settings.config.topology;
+        let liveness = self.liveness(settings);
+        let mut words = Vec::new();
+        for jurisdiction in topology.jurisdictions() {
+            let live = liveness.of(jurisdiction);
+            let names = |set: RegionSet| {
+                let names: Vec<&str> = topology
+                    .regions()
+                    .filter(|&region| set.contains(region))
+                    .map(|region| topology.region_name(region))
+                    .collect();
+                names.join(",")
+            };
+            words.push(format!(
+                "{}: writable={} readable=[{}] fresh=[{}]",
+                topology.jurisdiction_name(jurisdiction),
+                live.writable,
+                names(live.readable),
+                names(live.fresh),
+            ));
+        }
+        words.join("; ")
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Said {
+    writable: bool,
+    readable: bool,
+    fresh: bool,
+}
+
+fn of_result(name: &str, result: &Result<(), String>, worst: Status) -> Check {
+    match result {
+        Ok(()) => Check::new(name, Depth::Full, Status::Pass),
+        Err(error) => Check::new(name, Depth::Full, worst).output(error.clone()),
+    }
+}

@@ -1,0 +1,240 @@
+//! Every metric there is: name, kind, labels, help.
+//!
+//! Invariants
+//! - A sample is exposed only under a [`Family`] of this file, and every family of this file can be exposed; a test
+//!   compares [`ALL`] with what a scrape shows and with `docs/METRICS.md`.
+//! - Units are the base ones (seconds, bytes) and are the last word of the name; counters end in `_total`.
+
+/// How a metric behaves over time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only rises while the process lives.
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+impl Kind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// One metric: all samples of a name.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Family {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub labels: &'static [&'static str],
+    pub help: &'static str,
+}
+
+const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
+    Family { name, kind: Kind::Counter, labels, help }
+}
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
+    Family { name, kind: Kind::Gauge, labels, help }
+}
+
+// Requests.
+pub(super) static REQUESTS: Family = counter(
+    "residency_requests_total",
+    &["jurisdiction", "access", "decision", "status"],
+    "Requests answered, by jurisdiction (or none), access, decision and status class; combinations never seen are left out.",
+);
+pub(super) static REQUEST_DURATION: Family = Family {
+    name: "residency_request_duration_seconds",
+    kind: Kind::Histogram,
+    labels: &["decision"],
+    help: "Time from a request's head to the end of its answer, by decision; the gateway's own paths are left out.",
+};
+pub(super) static REFUSALS: Family = counter(
+    "residency_refusals_total",
+    &["jurisdiction", "code"],
+    "Requests the gateway answered with a problem of its own, by jurisdiction (or none) and code.",
+);
+pub(super) static UNLAWFUL_OBSERVED: Family = counter(
+    "residency_unlawful_observed_total",
+    &["jurisdiction"],
+    "Requests forwarded in observe mode that enforce mode would have refused or sent elsewhere.",
+);
+
+// Downstream.
+pub(super) static DOWNSTREAM_ACCEPTED: Family = counter(
+    "residency_downstream_connections_accepted_total",
+    &[],
+    "Connections accepted from clients and peers.",
+);
+pub(super) static DOWNSTREAM_CLOSED: Family =
+    counter("residency_downstream_connections_closed_total", &[], "Accepted connections that ended.");
+pub(super) static DOWNSTREAM_ACTIVE: Family =
+    gauge("residency_downstream_connections_active", &[], "Accepted connections open now.");
+pub(super) static DOWNSTREAM_BYTES: Family = counter(
+    "residency_downstream_bytes_total",
+    &["direction"],
+    "Body bytes exchanged with clients: in from them, out to them.",
+);
+pub(super) static TLS_HANDSHAKES: Family = counter(
+    "residency_tls_handshakes_total",
+    &["result"],
+    "TLS handshakes with clients and peers, by result.",
+);
+pub(super) static WEBSOCKETS: Family =
+    counter("residency_websockets_total", &[], "Connections upgraded to WebSocket.");
+pub(super) static WEBSOCKETS_ACTIVE: Family =
+    gauge("residency_websockets_active", &[], "Upgraded connections open now.");
+
+// Upstream. The own region's label means its API endpoints, another's its gateway.
+pub(super) static UPSTREAM_OPENED: Family = counter(
+    "residency_upstream_connections_opened_total",
+    &["region"],
+    "Connections opened to the region's API endpoints (own region) or gateway (others).",
+);
+pub(super) static UPSTREAM_REUSED: Family = counter(
+    "residency_upstream_connections_reused_total",
+    &["region"],
+    "Requests sent on a connection that was already open; over reused plus opened this is the reuse ratio.",
+);
+pub(super) static UPSTREAM_CLOSED: Family =
+    counter("residency_upstream_connections_closed_total", &["region"], "Upstream connections that ended.");
+pub(super) static UPSTREAM_OPEN: Family = gauge(
+    "residency_upstream_connections_open",
+    &["region"],
+    "Upstream connections open now, idle or in use.",
+);
+pub(super) static UPSTREAM_FAILURES: Family = counter(
+    "residency_upstream_failures_total",
+    &["region", "kind"],
+    "Failed attempts: connect (no connection), timeout, reset (ended early), protocol (an answer that is not HTTP).",
+);
+pub(super) static UPSTREAM_RETRIES: Family = counter(
+    "residency_upstream_retries_total",
+    &["region"],
+    "Requests sent again to another endpoint because they had not reached the first.",
+);
+
+// Tokens.
+pub(super) static TOKEN_CACHE_LOOKUPS: Family =
+    counter("residency_token_cache_lookups_total", &["result"], "Look-ups in the verified-token caches.");
+pub(super) static TOKEN_CACHE_ENTRIES: Family =
+    gauge("residency_token_cache_entries", &[], "Verified tokens held, over all workers.");
+pub(super) static TOKEN_FAULTS: Family =
+    counter("residency_token_faults_total", &["fault"], "Tokens that did not verify, by what was wrong.");
+pub(super) static JWKS_FETCHES: Family = counter(
+    "residency_jwks_fetches_total",
+    &["issuer", "result"],
+    "Fetches of an issuer's key set, by result.",
+);
+pub(super) static JWKS_LAST_SUCCESS: Family = gauge(
+    "residency_jwks_last_success_timestamp_seconds",
+    &["issuer"],
+    "When the key set in use was last fetched, seconds since the epoch; its age is time() minus this.",
+);
+
+// Control plane.
+pub(super) static REPLICATION_LAG: Family = gauge(
+    "residency_replication_lag_seconds",
+    &["jurisdiction"],
+    "Lag of this region's database behind the jurisdiction's primary; left out while it is unknown.",
+);
+pub(super) static DATABASE_UP: Family = gauge(
+    "residency_database_up",
+    &["jurisdiction"],
+    "1 if this region's database for the jurisdiction answers, else 0.",
+);
+pub(super) static DATABASE_ROLE: Family = gauge(
+    "residency_database_role",
+    &["jurisdiction", "role"],
+    "1 for the role (primary or replica) this region's database has now, 0 for the other; left out while unknown.",
+);
+pub(super) static PEER_UP: Family =
+    gauge("residency_peer_up", &["region"], "1 if the other region's gateway answers, else 0.");
+pub(super) static ENDPOINT_UP: Family = gauge(
+    "residency_endpoint_up",
+    &["group", "endpoint"],
+    "1 if this region's API endpoint is in use, 0 while it is set aside.",
+);
+pub(super) static CERTIFICATE_EXPIRY: Family = gauge(
+    "residency_certificate_expiry_timestamp_seconds",
+    &["certificate"],
+    "When a loaded certificate (public, internal, internal-ca) expires, seconds since the epoch.",
+);
+pub(super) static CONFIG_GENERATION: Family =
+    gauge("residency_config_generation", &[], "How many configurations this process has applied.");
+pub(super) static CONFIG_RELOADS: Family =
+    counter("residency_config_reloads_total", &["result"], "Configurations read, applied or rejected.");
+pub(super) static CONFIG_LAST_SUCCESS: Family = gauge(
+    "residency_config_last_reload_success",
+    &[],
+    "1 if the configuration read last was applied, 0 if it was rejected and the one before is in use.",
+);
+pub(super) static CONFIG_LAST_APPLIED: Family = gauge(
+    "residency_config_last_applied_timestamp_seconds",
+    &[],
+    "When the configuration in use was applied, seconds since the epoch.",
+);
+
+// The process.
+pub(super) static ACCESS_LOG_LINES: Family = counter(
+    "residency_access_log_lines_total",
+    &["outcome"],
+    "Access-log lines written, dropped (queue full) or failed (the write failed).",
+);
+pub(super) static BUILD_INFO: Family =
+    gauge("residency_build_info", &["version"], "Always 1; the label names the running version.");
+pub(super) static PROCESS_START: Family =
+    gauge("process_start_time_seconds", &[], "When the process began to count, seconds since the epoch.");
+pub(super) static PROCESS_CPU: Family =
+    counter("process_cpu_seconds_total", &[], "Processor time used, user and system.");
+pub(super) static PROCESS_RESIDENT: Family =
+    gauge("process_resident_memory_bytes", &[], "Memory of the process that is in RAM.");
+pub(super) static PROCESS_FDS: Family = gauge("process_open_fds", &[], "Open file descriptors.");
+pub(super) static PROCESS_THREADS: Family = gauge("process_threads", &[], "Threads of the process.");
+
+/// Every family, in the order of `docs/METRICS.md`.
+pub static ALL: &[&Family] = &[
+    &REQUESTS,
+    &REQUEST_DURATION,
+    &REFUSALS,
+    &UNLAWFUL_OBSERVED,
+    &DOWNSTREAM_ACCEPTED,
+    &DOWNSTREAM_CLOSED,
+    &DOWNSTREAM_ACTIVE,
+    &DOWNSTREAM_BYTES,
+    &TLS_HANDSHAKES,
+    &WEBSOCKETS,
+    &WEBSOCKETS_ACTIVE,
+    &UPSTREAM_OPENED,
+    &UPSTREAM_REUSED,
+    &UPSTREAM_CLOSED,
+    &UPSTREAM_OPEN,
+    &UPSTREAM_FAILURES,
+    &UPSTREAM_RETRIES,
+    &TOKEN_CACHE_LOOKUPS,
+    &TOKEN_CACHE_ENTRIES,
+    &TOKEN_FAULTS,
+    &JWKS_FETCHES,
+    &JWKS_LAST_SUCCESS,
+    &REPLICATION_LAG,
+    &DATABASE_UP,
+    &DATABASE_ROLE,
+    &PEER_UP,
+    &ENDPOINT_UP,
+    &CERTIFICATE_EXPIRY,
+    &CONFIG_GENERATION,
+    &CONFIG_RELOADS,
+    &CONFIG_LAST_SUCCESS,
+    &CONFIG_LAST_APPLIED,
+    &ACCESS_LOG_LINES,
+    &BUILD_INFO,
+    &PROCESS_START,
+    &PROCESS_CPU,
+    &PROCESS_RESIDENT,
+    &PROCESS_FDS,
+    &PROCESS_THREADS,
+];

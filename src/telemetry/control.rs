@@ -1,0 +1,156 @@
+//! Facts of the control plane: databases, peers, endpoints, certificates, keys, the configuration.
+//!
+//! Invariants
+//! - Set by the tasks that observe them, some times a second; never on the request path (these take a lock).
+//! - What is unknown has no sample. An unreachable primary makes lag unknown, not zero, and an alert on a missing
+//!   sample is the right alert.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+use super::catalog::{self, Family};
+
+/// Gauges of the control plane.
+pub struct ControlMetrics {
+    replication_lag: GaugeVec,
+    database_up: IntGaugeVec,
+    database_role: IntGaugeVec,
+    peer_up: IntGaugeVec,
+    endpoint_up: IntGaugeVec,
+    certificate_expiry: GaugeVec,
+    jwks_fetches: IntCounterVec,
+    jwks_last_success: GaugeVec,
+    config_generation: IntGauge,
+    config_reloads: IntCounterVec,
+    config_last_success: IntGauge,
+    config_last_applied: Gauge,
+}
+
+/// What a database is in its cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DatabaseRole {
+    Primary,
+    Replica,
+}
+
+impl ControlMetrics {
+    pub(super) fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let labels = |family: &'static Family| (Opts::new(family.name, family.help), family.labels);
+        let integers = |family| {
+            let (options, names) = labels(family);
+            registered(registry, IntGaugeVec::new(options, names)?)
+        };
+        let gauges = |family| {
+            let (options, names) = labels(family);
+            registered(registry, GaugeVec::new(options, names)?)
+        };
+        let counters = |family| {
+            let (options, names) = labels(family);
+            registered(registry, IntCounterVec::new(options, names)?)
+        };
+        let generation = IntGauge::with_opts(labels(&catalog::CONFIG_GENERATION).0)?;
+        let last_success = IntGauge::with_opts(labels(&catalog::CONFIG_LAST_SUCCESS).0)?;
+        let last_applied = Gauge::with_opts(labels(&catalog::CONFIG_LAST_APPLIED).0)?;
+        Ok(Self {
+            replication_lag: gauges(&catalog::REPLICATION_LAG)?,
+            database_up: integers(&catalog::DATABASE_UP)?,
+            database_role: integers(&catalog::DATABASE_ROLE)?,
+            peer_up: integers(&catalog::PEER_UP)?,
+            endpoint_up: integers(&catalog::ENDPOINT_UP)?,
+            certificate_expiry: gauges(&catalog::CERTIFICATE_EXPIRY)?,
+            jwks_fetches: counters(&catalog::JWKS_FETCHES)?,
+            jwks_last_success: gauges(&catalog::JWKS_LAST_SUCCESS)?,
+            config_generation: registered(registry, generation)?,
+            config_reloads: counters(&catalog::CONFIG_RELOADS)?,
+            config_last_success: registered(registry, last_success)?,
+            config_last_applied: registered(registry, last_applied)?,
+        })
+    }
+
+    /// How far this region's database is behind the jurisdiction's primary; `None` while that is unknown.
+    pub fn replication_lag(&self, jurisdiction: &str, lag: Option<Duration>) {
+        match lag {
+            Some(lag) => self.replication_lag.with_label_values(&[jurisdiction]).set(lag.as_secs_f64()),
+            None => forget(self.replication_lag.remove_label_values(&[jurisdiction])),
+        }
+    }
+
+    /// Whether this region's database for a jurisdiction answers, and as what; `None` while its role is unknown.
+    pub fn database(&self, jurisdiction: &str, up: bool, role: Option<DatabaseRole>) {
+        self.database_up.with_label_values(&[jurisdiction]).set(up.into());
+        for (name, it) in [("primary", DatabaseRole::Primary), ("replica", DatabaseRole::Replica)] {
+            match role {
+                Some(role) => {
+                    self.database_role.with_label_values(&[jurisdiction, name]).set((role == it).into());
+                }
+                None => forget(self.database_role.remove_label_values(&[jurisdiction, name])),
+            }
+        }
+    }
+
+    /// Whether another region's gateway answers.
+    pub fn peer(&self, region: &str, up: bool) {
+        self.peer_up.with_label_values(&[region]).set(up.into());
+    }
+
+    /// Whether an API endpoint of this region is in use.
+    pub fn endpoint(&self, group: &str, endpoint: &str, up: bool) {
+        self.endpoint_up.with_label_values(&[group, endpoint]).set(up.into());
+    }
+
+    /// When the certificate with this use (`public`, `internal`, `internal-ca`) expires.
+    pub fn certificate_expiry(&self, certificate: &str, at: SystemTime) {
+        self.certificate_expiry.with_label_values(&[certificate]).set(seconds(at));
+    }
+
+    /// An issuer's key set was fetched, at `at`, or could not be.
+    pub fn jwks_fetched(&self, issuer: &str, succeeded: bool, at: SystemTime) {
+        let result = if succeeded { "ok" } else { "failed" };
+        self.jwks_fetches.with_label_values(&[issuer, result]).inc();
+        if succeeded {
+            self.jwks_last_success.with_label_values(&[issuer]).set(seconds(at));
+        }
+    }
+
+    /// A configuration is in use from `at` on; `generation` counts those applied.
+    pub fn config_applied(&self, generation: i64, at: SystemTime) {
+        self.config_reloads.with_label_values(&["applied"]).inc();
+        self.config_generation.set(generation);
+        self.config_last_success.set(1);
+        self.config_last_applied.set(seconds(at));
+    }
+
+    /// A configuration was read and refused; the one before stays in use.
+    pub fn config_rejected(&self) {
+        self.config_reloads.with_label_values(&["rejected"]).inc();
+        self.config_last_success.set(0);
+    }
+
+    /// Drops every fact about databases, peers, endpoints, certificates and key sets: a new configuration may have
+    /// other ones, and a gauge that nobody sets any more would tell of the old for ever. Observers set theirs anew.
+    pub fn forget_topology(&self) {
+        self.replication_lag.reset();
+        self.database_up.reset();
+        self.database_role.reset();
+        self.peer_up.reset();
+        self.endpoint_up.reset();
+        self.certificate_expiry.reset();
+        self.jwks_last_success.reset();
+    }
+}
+
+fn registered<C: prometheus::core::Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: C,
+) -> prometheus::Result<C> {
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+/// Removing a sample that is not there is no fault: it was unknown before, too.
+fn forget(_removed: prometheus::Result<()>) {}
+
+fn seconds(at: SystemTime) -> f64 {
+    at.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}

@@ -1,0 +1,114 @@
+//! The values that labels can take, and the dense numbers that stand for them.
+//!
+//! Invariants
+//! - A label value is a name from the configuration or from a fixed list of the code. Nothing a client sent is one, so
+//!   the number of series is known at start.
+//! - Counting uses indices alone; names are looked up at scrape.
+
+/// The value of a jurisdiction or region label for a request that has none.
+pub(super) const NONE: &str = "none";
+
+/// Names by index, as one configuration gives them. Indices beyond the lists count as `none`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Labels {
+    pub regions: Vec<String>,
+    pub jurisdictions: Vec<String>,
+    /// Codes of the problems the gateway answers with, by index.
+    pub refusals: &'static [&'static str],
+    /// What can be wrong with a token, by index.
+    pub token_faults: &'static [&'static str],
+}
+
+/// Whether a request may change data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Access {
+    Read,
+    Write,
+}
+
+impl Access {
+    pub(super) const ALL: [Self; 2] = [Self::Read, Self::Write];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        }
+    }
+}
+
+/// What the gateway did with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Sent to an API endpoint of this region.
+    Local,
+    /// Sent to the gateway of another region.
+    Hop,
+    /// Sent where it always went, by a permit of the observe mode.
+    Observed,
+    /// Answered with a problem; the index is one of [`Labels::refusals`].
+    Refused(usize),
+    /// Answered by the gateway itself: health, metrics.
+    Own,
+}
+
+impl Decision {
+    /// Labels by [`Decision::index`]. The gateway's own paths come last: they have no histogram.
+    pub(super) const NAMES: [&'static str; 5] = ["local", "hop", "observed", "refused", "own"];
+
+    /// How many of them have a duration histogram.
+    pub(super) const TIMED: usize = 4;
+
+    pub(super) const fn index(self) -> usize {
+        match self {
+            Self::Local => 0,
+            Self::Hop => 1,
+            Self::Observed => 2,
+            Self::Refused(_) => 3,
+            Self::Own => 4,
+        }
+    }
+
+    pub const fn as_str(self) -> &'static str {
+        Self::NAMES[self.index()]
+    }
+}
+
+/// How an attempt at an upstream failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum UpstreamFailure {
+    /// No connection was made: the request did not leave.
+    Connect,
+    /// No answer in time.
+    Timeout,
+    /// The connection ended before the answer did.
+    Reset,
+    /// What came back was not HTTP.
+    Protocol,
+}
+
+impl UpstreamFailure {
+    pub(super) const ALL: [Self; 4] = [Self::Connect, Self::Timeout, Self::Reset, Self::Protocol];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Timeout => "timeout",
+            Self::Reset => "reset",
+            Self::Protocol => "protocol",
+        }
+    }
+}
+
+/// Status classes by index; the first is for requests that ended without an answer (the client went away).
+pub(super) const STATUS_CLASSES: [&str; 6] = ["aborted", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// The class of a status; 0 stands for no answer.
+pub(super) const fn status_class(status: u16) -> usize {
+    match status / 100 {
+        class @ 1..=5 => class as usize,
+        _ => 0,
+    }
+}

@@ -1,0 +1,169 @@
+//! Mutual TLS between gateways: who may hop, and to whom a hop may go.
+//!
+//! Both sides show a certificate of the deployment's own authority that names one region. The accepting side learns
+//! the caller's region; the calling side insists on the region it means to reach, so that a wrong address in a
+//! configuration, or a gateway of another region at the right one, gets no request (invariant R1).
+//!
+//! Invariants
+//! - Certificate, key and authorities are one generation: all read together, swapped together.
+//! - No resumption. A ticket would let in a peer whose certificate has meanwhile been replaced or its authority
+//!   retired; connections between gateways are few and kept open, so handshakes don't count.
+//! - TLS 1.3 only: both ends are ours.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig, ServerConnection,
+    client::{Resumption, WebPkiServerVerifier, danger::ServerCertVerifier},
+    pki_types::{ServerName, UnixTime},
+    server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
+    sign::{CertifiedKey, SingleCertAndKey},
+    version::TLS13,
+};
+
+use self::one_region::OneRegion;
+use super::{HTTP_1_1, TlsFault, dns_name, is_region_label, pem, provider, region_of};
+
+mod one_region;
+
+/// This gateway's identity toward other regions, from `ca.crt`, `<region>.crt` and `<region>.key` in one directory.
+#[derive(Debug)]
+pub struct InternalTls {
+    directory: PathBuf,
+    region: String,
+    current: ArcSwap<Generation>,
+}
+
+#[derive(Debug)]
+struct Generation {
+    server: Arc<ServerConfig>,
+    client: Arc<ClientConfig>,
+    not_after: Timestamp,
+}
+
+/// The region of the gateway at the other end, once a handshake under [`InternalTls::server_config`] is complete.
+pub fn peer_region(connection: &ServerConnection) -> Option<String> {
+    connection.peer_certificates()?.first().and_then(region_of)
+}
+
+impl InternalTls {
+    /// Reads the directory. Refused: files that don't belong together, that don't name `region`, or that no
+    /// authority in `ca.crt` issued. Not refused: an expired certificate, which peers will refuse while the region's
+    /// own users are still served; see [`Self::not_after`].
+    pub fn load(directory: &Path, region: &str) -> Result<Self, TlsFault> {
+        if !is_region_label(region) {
+            return Err(TlsFault::RegionName(region.to_owned()));
+        }
+        let current = ArcSwap::from_pointee(Generation::read(directory, region)?);
+        Ok(Self { directory: directory.to_owned(), region: region.to_owned(), current })
+    }
+
+    /// Reads the directory again, for handshakes from now on. On a fault everything stays as it was.
+    pub fn reload(&self) -> Result<(), TlsFault> {
+        self.current.store(Arc::new(Generation::read(&self.directory, &self.region)?));
+        Ok(())
+    }
+
+    /// For accepting: asks for a certificate and refuses callers without one of ours. Take it anew for each
+    /// connection; it changes with [`Self::reload`].
+    pub fn server_config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.current.load().server)
+    }
+
+    /// For connecting, with [`Self::server_name`]. Take it anew for each connection.
+    pub fn client_config(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.current.load().client)
+    }
+
+    /// The name to connect under so that only a gateway of `region` will do, whatever address it is reached at.
+    pub fn server_name(region: &str) -> Result<ServerName<'static>, TlsFault> {
+        let fault = || TlsFault::RegionName(region.to_owned());
+        if !is_region_label(region) {
+            return Err(fault());
+        }
+        ServerName::try_from(dns_name(region)).map_err(|_| fault())
+    }
+
+    /// Until when this gateway's certificate is valid.
+    pub fn not_after(&self) -> Timestamp {
+        self.current.load().not_after
+    }
+}
+
+impl Generation {
+    fn read(directory: &Path, region: &str) -> Result<Self, TlsFault> {
+        let authority = directory.join("ca.crt");
+        let certificate = directory.join(format!("{region}.crt"));
+        let key = directory.join(format!("{region}.key"));
+
+        let mut roots = RootCertStore::empty();
+        for root in pem::certificates(&authority)? {
+            roots.add(root).map_err(|source| TlsFault::bad_certificate(&authority, &source))?;
+        }
+        let roots = Arc::new(roots);
+        let pair = pem::certified_key(&certificate, &key)?;
+        let leaf =
+            pair.end_entity_cert().map_err(|source| TlsFault::bad_certificate(&certificate, &source))?;
+        if region_of(leaf).as_deref() != Some(region) {
+            return Err(TlsFault::WrongRegion {
+                named: region_of(leaf).map_or("none of ours".to_owned(), |other| format!("`{other}`")),
+                certificate,
+                region: region.to_owned(),
+            });
+        }
+        let (not_before, not_after) = pem::validity(&certificate, leaf)?;
+
+        let callers = OneRegion(
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider())
+                .build()
+                .map_err(|source| TlsFault::bad_certificate(&authority, &source))?,
+        );
+        let called = OneRegion(
+            WebPkiServerVerifier::builder_with_provider(roots, provider())
+                .build()
+                .map_err(|source| TlsFault::bad_certificate(&authority, &source))?,
+        );
+        // What peers will check, at a time when the certificate is valid: expiry is not this check's business.
+        let then = UnixTime::since_unix_epoch(Duration::from_secs(not_before.as_second().unsigned_abs()));
+        let own_name = InternalTls::server_name(region)?;
+        let chain = &pair.cert[1..];
+        callers
+            .verify_client_cert(leaf, chain, then)
+            .map(drop)
+            .and_then(|()| called.verify_server_cert(leaf, chain, &own_name, &[], then).map(drop))
+            .map_err(|source| TlsFault::NotOurs { certificate, authority, source })?;
+
+        Ok(Self { server: server(callers, pair.clone())?, client: client(called, pair)?, not_after })
+    }
+}
+
+fn server(
+    callers: OneRegion<dyn ClientCertVerifier>,
+    own: CertifiedKey,
+) -> Result<Arc<ServerConfig>, TlsFault> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])?
+        .with_client_cert_verifier(Arc::new(callers))
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(own)));
+    config.alpn_protocols = vec![HTTP_1_1.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
+}
+
+fn client(called: OneRegion<WebPkiServerVerifier>, own: CertifiedKey) -> Result<Arc<ClientConfig>, TlsFault> {
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(called))
+        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own)));
+    config.alpn_protocols = vec![HTTP_1_1.to_vec()];
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
+}
