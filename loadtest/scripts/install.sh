@@ -50,7 +50,12 @@ need_node() {
     have_node && return 0
     candidate=$(apt-cache policy nodejs 2>/dev/null | sed -n 's/^  Candidate: \([0-9]*\).*/\1/p')
     if [ "${candidate:-0}" -ge 20 ]; then
-        package 'nodejs npm'
+        # NodeSource's package brings npm and conflicts with Debian's.
+        if apt-cache show nodejs 2>/dev/null | grep -q '^Provides:.*npm'; then
+            package nodejs
+        else
+            package 'nodejs npm'
+        fi
     else
         remedy 'Node.js 20 or newer is missing, and this system packages none: see https://nodejs.org/en/download'
     fi
