@@ -21,6 +21,7 @@ use crate::domain::names::{JurisdictionId, RegionId};
 use crate::domain::routes::RouteTable;
 use crate::domain::secret::Secret;
 use crate::domain::topology::Topology;
+use crate::postgres::DatabaseUrl;
 
 /// Everything a gateway needs to know.
 #[derive(Debug, Clone)]
@@ -63,10 +64,6 @@ pub struct RegionSettings {
 /// `host:port`, the host a name or an address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoint(Box<str>);
-
-/// A libpq URL, with its password out of sight.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DatabaseUrl(pub Secret);
 
 /// Where the gateway listens. `None` is off.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -60,14 +60,14 @@ pub struct Question {
 }
 
 /// The answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Decision {
     Forward(Permit),
     Refuse(Refusal),
 }
 
-/// The right to send one request to one region. Made by [`decide`] only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The right to send one request to one region. Made by [`decide`] only, and never copied.
+#[derive(Debug, PartialEq, Eq)]
 pub struct Permit {
     destination: RegionId,
     leaves: bool,

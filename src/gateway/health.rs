@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use serde_json::{Map, Value, json};
 
 use crate::domain::names::JurisdictionId;
@@ -44,9 +44,9 @@ pub struct Check {
     pub output: Option<String>,
 }
 
-/// The latest checks, replaced as a whole.
+/// The latest checks, replaced as a whole. Before the first look there are none, and nothing but the process is well.
 #[derive(Default)]
-pub struct HealthState(ArcSwap<Vec<Check>>);
+pub struct HealthState(ArcSwapOption<Vec<Check>>);
 
 impl Status {
     pub const fn name(self) -> &'static str {
@@ -78,13 +78,16 @@ impl Depth {
 
 impl HealthState {
     pub fn publish(&self, checks: Vec<Check>) {
-        self.0.store(std::sync::Arc::new(checks));
+        self.0.store(Some(std::sync::Arc::new(checks)));
     }
 
     /// The worst of the checks asked for.
     pub fn status(&self, depth: Depth, jurisdiction: Option<JurisdictionId>) -> Status {
-        let checks = self.0.load();
-        asked(&checks, depth, jurisdiction).map(|check| check.status).max().unwrap_or(Status::Pass)
+        if depth == Depth::Basic {
+            return Status::Pass;
+        }
+        let Some(checks) = &*self.0.load() else { return Status::Fail };
+        asked(checks, depth, jurisdiction).map(|check| check.status).max().unwrap_or(Status::Pass)
     }
 
     /// The document, with each check when `detail` is wanted.
@@ -104,7 +107,7 @@ impl HealthState {
         }
         if detail {
             let mut checks: Map<String, Value> = Map::new();
-            for check in asked(&self.0.load(), depth, jurisdiction) {
+            for check in self.0.load().iter().flat_map(|checks| asked(checks, depth, jurisdiction)) {
                 let entry = checks.entry(check.name.clone()).or_insert_with(|| Value::Array(Vec::new()));
                 if let Value::Array(entries) = entry {
                     entries.push(check.json());

@@ -61,6 +61,12 @@ struct Own {
     fresh: bool,
 }
 
+impl Own {
+    fn is_primary(&self) -> bool {
+        self.state.sample().is_some_and(|sample| sample.role == Role::Primary)
+    }
+}
+
 impl Board {
     pub fn new(settings: &Settings) -> Self {
         let config = &settings.config;
@@ -200,13 +206,11 @@ impl View {
             .map(|jurisdiction| {
                 let said = self.said(settings, self.own, jurisdiction);
                 let primary = self.databases[jurisdiction.index()].as_ref().and_then(|own| {
-                    let sampled_at = own.state.sampled_at()?;
-                    let position =
-                        own.state.position().filter(|_| own.state.role() == Some(Role::Primary))?;
-                    let ago = self.read_at.saturating_duration_since(sampled_at);
+                    let sample = own.state.sample().filter(|sample| sample.role == Role::Primary)?;
+                    let ago = self.read_at.saturating_duration_since(sample.sampled_at);
                     Some(PrimarySample {
-                        timeline: position.timeline.0,
-                        lsn: position.lsn.0,
+                        timeline: sample.position.timeline.0,
+                        lsn: sample.position.lsn.0,
                         sampled_ago_us: u64::try_from(ago.as_micros()).unwrap_or(u64::MAX),
                     })
                 });
@@ -274,18 +278,19 @@ impl View {
         let check = |measured: &str, status| {
             Check::new(format!("postgres-{name}:{measured}"), Depth::Db, status).of(jurisdiction)
         };
-        let connection =
-            match (own.state.is_reachable(), own.state.role()) {
-                (true, Some(role)) if (role == Role::Primary) == is_home => check("connection", Status::Pass),
-                (true, Some(Role::Primary)) => check("connection", Status::Warn)
-                    .output("a primary where the configuration has a replica"),
-                (true, _) => check("connection", Status::Fail)
-                    .output("a replica where the configuration has the primary"),
-                (false, _) => check("connection", Status::Fail)
-                    .output(own.state.error().unwrap_or_else(|| "not connected yet".to_owned())),
-            };
+        let connection = match own.state.sample() {
+            Some(_) if own.is_primary() == is_home => check("connection", Status::Pass),
+            Some(_) if own.is_primary() => {
+                check("connection", Status::Warn).output("a primary where the configuration has a replica")
+            }
+            Some(_) => check("connection", Status::Fail).output("a replica where the configuration has the primary"),
+            None => check("connection", Status::Fail).output(match &own.state {
+                DatabaseState::Unreachable { reason, .. } => reason.to_string(),
+                _ => "not connected yet".to_owned(),
+            }),
+        };
         checks.push(connection);
-        if is_home || !own.state.is_reachable() {
+        if is_home || own.state.sample().is_none() {
             return;
         }
         let limit = settings.config.health.lag_limit;
@@ -307,11 +312,11 @@ impl View {
         for jurisdiction in topology.jurisdictions() {
             let Some(own) = &self.databases[jurisdiction.index()] else { continue };
             let name = topology.jurisdiction_name(jurisdiction);
-            let role = own.state.role().map(|role| match role {
+            let role = own.state.sample().map(|sample| match sample.role {
                 Role::Primary => DatabaseRole::Primary,
-                Role::Replica => DatabaseRole::Replica,
+                Role::Replica { .. } => DatabaseRole::Replica,
             });
-            metrics.database(name, own.state.is_reachable(), role);
+            metrics.database(name, role.is_some(), role);
             if role == Some(DatabaseRole::Replica) {
                 metrics.replication_lag(
                     name,

@@ -21,7 +21,7 @@ use crate::domain::names::RegionId;
 use crate::gateway::Gateway;
 use crate::gateway::own_paths::STATE_PATH;
 use crate::gateway::settings::Settings;
-use crate::postgres;
+use crate::postgres::{self, Database};
 use crate::telemetry::WorkerMetrics;
 use crate::upstream::{ControlLink, Limits};
 
@@ -43,9 +43,12 @@ pub fn all(gateway: &Arc<Gateway>, settings: &Arc<Settings>, board: &Rc<Board>) 
     let config = &settings.config;
     let own = config.own_region();
     let mut probes: Vec<Probe> = Vec::new();
+    // Twice an interval, so that what others are told of this database is never two intervals old.
+    let cadence = postgres::Cadence { interval: config.health.interval / 2, ..postgres::Cadence::default() };
     for (jurisdiction, url) in &own.databases {
-        match postgres::Monitor::new(url, config.health.interval / 2) {
-            Ok((monitor, states)) => {
+        match Database::open(url, postgres::Limits::default()) {
+            Ok(database) => {
+                let (monitor, states) = postgres::Monitor::new(database, cadence);
                 board.databases.borrow_mut().push((*jurisdiction, states));
                 probes.push(Box::pin(monitor.run()));
             }
