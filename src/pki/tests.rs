@@ -146,6 +146,54 @@ fn strangers_are_refused_on_both_sides() {
     shake(Arc::new(nameless), name, us.tls.server_config()).unwrap_err();
 }
 
+/// Certificates that our own authority never makes, but that its key could: each names a region, and more.
+#[test]
+fn a_certificate_for_more_than_one_region_is_good_for_none() {
+    let source = made(&[US, EU]);
+    let us = Gateway::new(source.path(), US);
+    let read = |name: &str| fs::read_to_string(source.path().join(name)).unwrap();
+    let key = rcgen::KeyPair::from_pem(&read("ca.key")).unwrap();
+    let issuer = rcgen::Issuer::from_ca_cert_pem(&read("ca.crt"), key).unwrap();
+    let under = |label: &str| format!("{label}.gateway.residency.internal");
+    for (names, accepted) in [
+        (vec![under(EU)], true),
+        (vec![under(EU), under(US)], false),
+        (vec![under("*")], false),
+        (vec![under(EU), under("*")], false),
+    ] {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(names.clone()).unwrap();
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.extended_key_usages =
+            vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth, rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = params.signed_by(&key, &issuer).unwrap();
+        let der = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
+        let provider = crate::tls::provider();
+        let pair =
+            rustls::sign::CertifiedKey::from_der(vec![certificate.der().clone()], der.into(), &provider)
+                .unwrap();
+        let pair = Arc::new(rustls::sign::SingleCertAndKey::from(pair));
+
+        let server = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&pair) as _);
+        let reached = shake(us.tls.client_config(), InternalTls::server_name(EU).unwrap(), Arc::new(server));
+        assert_eq!(reached.is_ok(), accepted, "as a server: {names:?}");
+
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(facts::Facts::read_all(&read("ca.crt")).unwrap()[0].der.clone()).unwrap();
+        let client = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_cert_resolver(pair);
+        let caller = shake(Arc::new(client), InternalTls::server_name(US).unwrap(), us.tls.server_config());
+        assert_eq!(caller.is_ok(), accepted, "as a client: {names:?}");
+    }
+}
+
 #[test]
 fn no_session_is_resumed() {
     let source = made(&[US, EU]);

@@ -42,7 +42,11 @@ struct Watched {
 
 impl Watched {
     fn new(url: &str) -> Self {
-        let (monitor, state) = Monitor::new(open(url), CADENCE);
+        Self::at(url, CADENCE)
+    }
+
+    fn at(url: &str, cadence: Cadence) -> Self {
+        let (monitor, state) = Monitor::new(open(url), cadence);
         let mut task = JoinSet::new();
         task.spawn(monitor.run());
         Self { state, _task: task }
@@ -165,9 +169,14 @@ async fn a_killed_standby_is_noticed_and_found_again() {
     let primary = Server::primary("").await;
     let mut standby = primary.standby().await;
     let mut away = Watched::new(&standby.url("postgres"));
+    // One that is not due to ask again before the test has failed: it learns of the end by the connection.
+    let seldom = Cadence { interval: PATIENCE * 2, ..CADENCE };
+    let mut patient = Watched::at(&standby.url("postgres"), seldom);
     away.fresh().await;
+    patient.until("answering", |state| state.sample().is_some()).await;
 
     standby.kill();
+    patient.fault().await;
     let fault = away.fault().await;
     assert!(fault.starts_with(&format!("127.0.0.1:{}/postgres: ", standby.port())), "{fault}");
     away.until(
@@ -217,12 +226,12 @@ async fn a_promoted_standby_is_a_primary_on_the_next_timeline() {
     assert_eq!(promoted.sample().unwrap().position.timeline, Timeline(2));
     standby.sql(&["CREATE TABLE t ()"]).await;
     let position = new_home.fresh().await.position;
-    let followed = |state: &DatabaseState| {
+    let has_followed = |state: &DatabaseState| {
         state.sample().is_some_and(|sample| {
             sample.position.timeline == Timeline(2) && sample.position.lsn >= position.lsn
         })
     };
-    follower.until("following", followed).await;
+    follower.until("following", has_followed).await;
 }
 
 #[tokio::test]
