@@ -104,7 +104,7 @@ fn verifier_of(source: KeySource) -> Verifier {
 fn bounded(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        tokio::time::timeout(Duration::from_mins(1), test).await.expect("waited in vain")
+        tokio::time::timeout(Duration::from_mins(1), test).await.expect("waited in vain");
     });
 }
 
