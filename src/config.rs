@@ -26,6 +26,7 @@ mod bounded;
 mod document;
 mod environment;
 mod fault;
+mod issuer;
 mod key_path;
 mod known_keys;
 mod listen;
