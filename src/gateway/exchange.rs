@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use http::header::{HOST, HeaderMap, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
@@ -23,6 +23,7 @@ use super::record::{Ending, Record};
 use super::worker::{Generation, Worker};
 use crate::domain::decide::{Access, Entry, Location};
 use crate::domain::routes::{RouteMatch, is_unambiguous};
+use crate::telemetry::UpstreamFailure;
 use crate::upstream::RequestBody;
 
 /// Answers one request. Never fails: what goes wrong becomes a [`Problem`].
@@ -33,6 +34,22 @@ pub async fn exchange(
 ) -> Response<ResponseBody> {
     let generation = worker.generation();
     client.activity.enter(Phase::Waiting);
+    // A length beside the chunks is gone by now: hyper goes by the chunks alone. Whoever is before us may have gone by the
+    // length, so nothing that follows may be taken for a request (RFC 9112 §6.1). Other gateways send no such thing.
+    let last = client.entry == Entry::Edge && request.headers().contains_key(TRANSFER_ENCODING);
+    let mut response = respond(worker, client, generation, request).await;
+    if last {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn respond(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    generation: Rc<Generation>,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
     let mut ending =
         Record::new(request.method().clone(), request.version(), client).ending(client, &generation);
     if let Some(mut response) = own_paths::answer(worker, &generation.settings, client.entry, &request) {
@@ -45,7 +62,7 @@ pub async fn exchange(
     let outcome =
         within_deadline(&client.activity, answer(worker, &generation, client, &mut ending.record, request))
             .await
-            .unwrap_or(Err(Problem::UpstreamTimeout));
+            .unwrap_or_else(|| Err(out_of_time(&generation, &ending.record)));
     let response = match outcome {
         Ok(Answer::Plain(response)) => response,
         Ok(Answer::Upgraded(response, tunnel)) => {
@@ -61,6 +78,13 @@ pub async fn exchange(
     };
     ending.record.status = response.status().as_u16();
     finish(client, response, ending)
+}
+
+/// Whose fault it is that the deadline passed: the upstream's once the request was on its way there.
+fn out_of_time(generation: &Generation, record: &Record) -> Problem {
+    let Some(region) = record.served_by else { return Problem::RequestTimeout };
+    generation.metrics.upstream_failed(region.index(), UpstreamFailure::Timeout);
+    Problem::UpstreamTimeout
 }
 
 /// What an exchange has come to.
@@ -147,6 +171,13 @@ pub fn classify(method: &Method, upgrade: bool, route: Option<&RouteMatch<'_, '_
 
 /// Brings the request into the one form that goes upstream, or refuses what could be read in two ways.
 fn normalise(parts: &mut Parts) -> Result<(), Problem> {
+    // Any other coding would be taken off with the header, and the API would not know what it gets.
+    let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
+    if codings.next().is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+        || codings.next().is_some()
+    {
+        return Err(Problem::BadRequest);
+    }
     if parts.method == Method::CONNECT || !is_unambiguous(parts.uri.path()) {
         return Err(Problem::BadRequest);
     }

@@ -27,6 +27,8 @@ pub enum Problem {
     Overloaded,
     /// Only the control paths are served here.
     NotFound,
+    /// The part of the body that decides about the region did not come in time.
+    RequestTimeout,
 }
 
 /// Seconds after which a client may try again what is temporarily impossible.
@@ -53,6 +55,7 @@ impl Problem {
         "upstream-failed",
         "overloaded",
         "not-found",
+        "request-timeout",
     ];
 
     pub const fn index(self) -> usize {
@@ -65,6 +68,7 @@ impl Problem {
             Self::UpstreamFailed => 15,
             Self::Overloaded => 16,
             Self::NotFound => 17,
+            Self::RequestTimeout => 18,
         }
     }
 
@@ -91,6 +95,7 @@ impl Problem {
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
             Self::NotFound => StatusCode::NOT_FOUND,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         }
     }
 
@@ -129,6 +134,7 @@ impl Problem {
             Self::UpstreamFailed => "The API took the request and broke off; it may have been carried out.",
             Self::Overloaded => "Too many requests are under way; nothing was changed. Try again.",
             Self::NotFound => "Only the gateway's own paths are served here.",
+            Self::RequestTimeout => "The request did not arrive in time; nothing was changed. Try again.",
         }
     }
 
@@ -177,7 +183,7 @@ mod tests {
         codes.sort_unstable();
         codes.dedup();
         assert_eq!(codes.len(), Problem::CODES.len());
-        assert_eq!(Problem::NotFound.index() + 1, Problem::CODES.len());
+        assert_eq!(Problem::RequestTimeout.index() + 1, Problem::CODES.len());
     }
 
     #[test]
@@ -190,6 +196,7 @@ mod tests {
             Problem::UpstreamFailed,
             Problem::Overloaded,
             Problem::NotFound,
+            Problem::RequestTimeout,
         ];
         for problem in Refusal::ALL.into_iter().map(Problem::Refused).chain(others) {
             let response = problem.response();
