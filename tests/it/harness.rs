@@ -2,6 +2,7 @@
 
 mod ask;
 mod gateway;
+mod internal;
 mod issuer;
 mod loopback;
 mod metrics;
@@ -15,11 +16,12 @@ use tokio::time::{Instant, sleep};
 
 pub use ask::{Answer, Ask};
 pub use gateway::Gateway;
+pub use internal::{Pki, certificates, client_config, connect, migrate};
 pub use issuer::{AUDIENCE, ISSUER, Key, claims, claims_with, jwks, now, unsigned};
-pub use loopback::{address, vacant};
+pub use loopback::vacant;
 pub use metrics::Metrics;
-pub use setup::{Setup, migrate};
-pub use upstream::{Peer, Seen, Upstream};
+pub use setup::Setup;
+pub use upstream::{Peer, Upstream};
 pub use wire::{Head, Wire};
 
 /// Ends a test whose condition never comes true. No test waits this long while all is well.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 static NEXT_PORT: AtomicU16 = AtomicU16::new(20_000);
 
 /// This process's own address.
-pub fn address() -> Ipv4Addr {
+fn address() -> Ipv4Addr {
     let [_, high, middle, low] = std::process::id().to_be_bytes();
     Ipv4Addr::new(127, 64 + (high & 63), middle, low)
 }

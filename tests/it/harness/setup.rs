@@ -1,8 +1,7 @@
 //! A gateway's configuration in the making, and its directory.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use tempfile::TempDir;
 use toml::{Table, Value};
@@ -52,9 +51,14 @@ impl Setup {
     /// Lays a piece of configuration over what is there; tables are merged, everything else is replaced.
     #[must_use]
     pub fn with(mut self, piece: &str) -> Self {
+        self.lay(piece);
+        self
+    }
+
+    /// The same, for a gateway that runs already and will reload.
+    pub fn lay(&mut self, piece: &str) {
         let piece: Table = toml::from_str(piece).unwrap_or_else(|error| panic!("{error} in\n{piece}"));
         merge(&mut self.config, piece);
-        self
     }
 
     /// Takes a key of the top level out.
@@ -90,6 +94,15 @@ impl Setup {
         self.config.get("listen")?.get(name)?.as_str()?.parse().ok()
     }
 
+    /// The gateway's own region.
+    pub fn region(&self) -> String {
+        let overridden = self.environment.iter().find(|(name, _)| name == "RESIDENCY_REGION");
+        match overridden {
+            Some((_, region)) => region.clone(),
+            None => self.config["region"].as_str().expect("a name").to_owned(),
+        }
+    }
+
     /// Starts a gateway with it.
     pub async fn start(self) -> Gateway {
         Gateway::start(self).await
@@ -105,14 +118,4 @@ fn merge(into: &mut Table, piece: Table) {
             }
         }
     }
-}
-
-/// Runs `residency-migrate` to its end.
-pub fn migrate(words: &[&str], directory: &Path) -> std::process::Output {
-    Command::new(env!("CARGO_BIN_EXE_residency-migrate"))
-        .args(words)
-        .arg("--dir")
-        .arg(directory)
-        .output()
-        .expect("the program starts")
 }
