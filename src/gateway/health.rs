@@ -77,6 +77,11 @@ impl Depth {
 }
 
 impl HealthState {
+    /// The same checks, to be replaced independently.
+    pub fn copy(&self) -> Self {
+        Self(ArcSwapOption::new(self.0.load_full()))
+    }
+
     pub fn publish(&self, checks: Vec<Check>) {
         self.0.store(Some(std::sync::Arc::new(checks)));
     }

@@ -30,6 +30,9 @@ pub struct Settings {
     pub health: HealthState,
     /// What other regions' gateways are told.
     pub state: ArcSwap<RegionState>,
+    /// What works was known before a reload, and stays so until the new watchers have looked at everything once: a reload
+    /// must not take a region out.
+    pub inherited: bool,
 }
 
 /// The certificates, reloadable on their own.
@@ -77,14 +80,23 @@ impl Settings {
             refusals: super::problem::Problem::CODES,
             token_faults: crate::auth::TokenFault::CODES,
         });
+        // Liveness and checks go by index; they mean the same only while the names do.
+        let same_names = |settings: &&Self| {
+            settings.labels == labels && settings.region_name() == topology.region_name(config.region)
+        };
+        let seen = previous.filter(same_names);
+        let liveness =
+            seen.map_or_else(|| Arc::new(Liveness::assumed(topology)), |seen| seen.liveness.load_full());
+        let state = seen.map(|seen| seen.state.load().without_positions()).unwrap_or_default();
         Ok(Self {
             verifier,
             hasher,
-            labels,
             tls: Tls::load(&config, previous)?,
-            liveness: ArcSwap::from_pointee(Liveness::assumed(topology)),
-            health: HealthState::default(),
-            state: ArcSwap::default(),
+            liveness: ArcSwap::new(liveness),
+            health: seen.map(|seen| seen.health.copy()).unwrap_or_default(),
+            state: ArcSwap::from_pointee(state),
+            inherited: seen.is_some(),
+            labels,
             config,
         })
     }

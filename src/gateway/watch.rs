@@ -38,6 +38,9 @@ async fn publish_forever(gateway: &Gateway, settings: &Settings, board: &Board) 
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
+        if settings.inherited && !board.is_complete(settings) {
+            continue;
+        }
         let view = board.read(settings);
         let liveness = view.liveness(settings);
         if **settings.liveness.load() != liveness {

@@ -1,1 +1,49 @@
-//! To come.
+//! The whole world: four regions, real databases with streaming replication, Redis, the Express API, links that fail.
+//!
+//! Its start takes ten to fifteen seconds, so all tests here share one: those that disturb nobody at the same time, those
+//! that break something alone. The last one ends it and asserts that nothing was left behind. When a filter leaves tests
+//! out, the world goes with the process instead.
+
+mod databases;
+mod outages;
+mod routing;
+mod shared;
+mod sockets;
+mod user;
+
+/// Makes a test of each behaviour, named after it, and knows how many there are.
+macro_rules! behaviours {
+    (together: $($together:ident::$a:ident),+; alone: $($alone:ident::$b:ident),+;) => {
+        const COUNT: usize = [$(stringify!($a)),+, $(stringify!($b)),+].len();
+        $(#[test] fn $a() { shared::together(COUNT, $together::$a); })+
+        $(#[test] fn $b() { shared::alone(COUNT, $alone::$b); })+
+    };
+}
+
+behaviours! {
+    together:
+        routing::an_eu_write_from_singapore_lands_in_frankfurts_primary,
+        routing::sign_ups_go_to_the_home_of_their_country_from_everywhere,
+        routing::reads_are_served_by_the_nearest_lawful_region,
+        routing::a_search_is_a_read_by_its_route,
+        routing::forged_headers_move_nobody,
+        routing::an_unlawful_hop_is_misdirected,
+        routing::an_internal_listener_serves_only_gateways,
+        routing::bodies_cross_regions_unchanged,
+        routing::explain_agrees_with_what_happens,
+        sockets::a_websocket_is_served_at_home_wherever_it_was_opened,
+        sockets::a_websocket_without_a_token_is_refused,
+        databases::health_names_each_database_of_its_region;
+    alone:
+        routing::eu_addresses_are_on_no_disk_outside_the_eu,
+        routing::a_withdrawn_keys_token_is_refused_everywhere,
+        databases::a_replica_that_lags_fails_and_its_reads_go_elsewhere,
+        databases::a_killed_replica_fails_and_its_reads_go_elsewhere,
+        databases::a_killed_primary_stops_writes_and_not_reads,
+        databases::a_killed_redis_fails_full_health_only,
+        outages::a_home_that_is_away_is_a_warning_elsewhere,
+        outages::with_all_of_the_eu_cut_off_its_data_stays_there,
+        outages::a_killed_api_process_is_made_up_for_by_the_other,
+        outages::a_killed_gateway_takes_its_region_out_and_brings_it_back,
+        outages::a_reload_under_load_refuses_nobody;
+}

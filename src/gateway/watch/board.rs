@@ -17,7 +17,7 @@ use crate::domain::names::{JurisdictionId, RegionId, RegionSet};
 use crate::domain::replication_lag::{Lag, LagTracker};
 use crate::gateway::health::{Check, Depth, Status};
 use crate::gateway::settings::Settings;
-use crate::postgres::{DatabaseState, Role};
+use crate::postgres::{DatabaseState, Role, Sample};
 use crate::telemetry::{ControlMetrics, DatabaseRole};
 
 /// Notes of all watchers of one generation of settings.
@@ -104,6 +104,31 @@ impl Board {
         if peer.as_ref().is_none_or(|known| known.at < asked) {
             *peer = Some(Heard { state, at: asked });
         }
+    }
+
+    /// Everything within our regions was looked at once, or has had its time.
+    pub fn is_complete(&self, settings: &Settings) -> bool {
+        let config = &settings.config;
+        let since_start = clock::now().saturating_duration_since(self.started);
+        if since_start >= config.health.dead_after {
+            return true;
+        }
+        let databases =
+            self.databases.borrow().iter().all(|(jurisdiction, receiver)| match &*receiver.borrow() {
+                DatabaseState::Connecting => false,
+                DatabaseState::Unreachable { .. } => true,
+                DatabaseState::Open(Sample { role: Role::Primary, .. }) => true,
+                DatabaseState::Open(sample) => {
+                    let lag = self.lag.borrow()[jurisdiction.index()].lag(since_start, sample.position);
+                    matches!(lag, Lag::Known(_))
+                }
+            });
+        let peers = self.peers.borrow();
+        let heard = |region: RegionId| region == config.region || peers[region.index()].is_some();
+        databases
+            && config.topology.regions().all(heard)
+            && self.endpoints.borrow().iter().all(|(_, up)| up.is_some())
+            && (config.own_region().redis.is_none() || self.redis.borrow().is_some())
     }
 
     pub fn read(&self, settings: &Settings) -> View {

@@ -36,6 +36,15 @@ pub struct PrimarySample {
     pub sampled_ago_us: u64,
 }
 
+impl RegionState {
+    /// The same without positions, whose age would no longer be told.
+    pub fn without_positions(&self) -> Self {
+        let mut state = self.clone();
+        state.jurisdictions.iter_mut().for_each(|one| one.primary = None);
+        state
+    }
+}
+
 impl PrimarySample {
     pub fn position(&self) -> LogPosition {
         use crate::domain::replication_lag::{Lsn, Timeline};

@@ -2,7 +2,7 @@
 //! another gateway would open them, or as nobody may.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
@@ -18,7 +18,9 @@ use super::{Wire, within};
 
 /// An internal authority and the certificates of its regions.
 pub struct Pki {
-    directory: TempDir,
+    directory: PathBuf,
+    /// Goes with it.
+    _made: Option<TempDir>,
 }
 
 /// Runs `residency-migrate` to its end.
@@ -33,17 +35,21 @@ pub fn migrate(words: &[&str], directory: &Path) -> Output {
 
 impl Pki {
     pub fn init(regions: &[&str]) -> Self {
-        let directory =
-            tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory below the build's");
+        let made = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory below the build's");
         let mut words = vec!["pki", "init"];
         words.extend(regions.iter().flat_map(|region| ["--region", region]));
-        let output = migrate(&words, directory.path());
+        let output = migrate(&words, made.path());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Self { directory }
+        Self { directory: made.path().to_owned(), _made: Some(made) }
+    }
+
+    /// What lies there already.
+    pub fn at(directory: PathBuf) -> Self {
+        Self { directory, _made: None }
     }
 
     pub fn path(&self) -> &Path {
-        self.directory.path()
+        &self.directory
     }
 
     /// Runs another `pki` command on it, which must succeed.

@@ -1,0 +1,100 @@
+//! One world for many tests.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{PoisonError, RwLock};
+
+use http::Method;
+use residency_loadtest::world::{Call, Port, Region, World};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::harness::{eventually, holds};
+
+static WORLD: RwLock<Option<World>> = RwLock::new(None);
+static ENDED: AtomicUsize = AtomicUsize::new(0);
+
+/// Runs a behaviour beside others.
+pub fn together(count: usize, behaviour: impl AsyncFnOnce(&World)) {
+    let _last = Last(count);
+    loop {
+        let world = WORLD.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(world) = &*world {
+            return runtime().block_on(behaviour(world));
+        }
+        drop(world);
+        start();
+    }
+}
+
+/// Runs a behaviour that breaks something. Afterwards everything is mended, whatever came of it.
+pub fn alone(count: usize, behaviour: impl AsyncFnOnce(&World)) {
+    let _last = Last(count);
+    start();
+    let world = WORLD.write().unwrap_or_else(PoisonError::into_inner);
+    let world = world.as_ref().expect("started above, and only the last test ends it");
+    let runtime = runtime();
+    let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(behaviour(world))));
+    world.heal_all();
+    runtime.block_on(all_well(world));
+    if let Err(panic) = outcome {
+        resume_unwind(panic);
+    }
+}
+
+/// Waits until every gateway finds everything it needs.
+pub async fn all_well(world: &World) {
+    for region in Region::ALL {
+        health_becomes(world, region, "/health/full", (200, "pass")).await;
+    }
+}
+
+/// Waits for a region's health to have this status code and word; its checks.
+pub async fn health_becomes(
+    world: &World,
+    region: Region,
+    path: &str,
+    wanted: (u16, &str),
+) -> serde_json::Value {
+    eventually(&format!("{region} {path}"), async || {
+        let call = Call::new(world.address(region, Port::GatewayAdmin), Method::GET, path);
+        let answer = call.send().await.map_err(|error| format!("{error:#}"))?;
+        let document: serde_json::Value = answer.json().map_err(|error| format!("{error:#}"))?;
+        let found = (answer.status.as_u16(), document["status"].as_str().unwrap_or_default());
+        holds(found == wanted, || document.to_string())?;
+        Ok(document["checks"].clone())
+    })
+    .await
+}
+
+fn start() {
+    let mut world = WORLD.write().unwrap_or_else(PoisonError::into_inner);
+    if world.is_none() {
+        let express = Path::new(env!("CARGO_MANIFEST_DIR")).join("loadtest/express-api");
+        let builder = World::builder()
+            .gateway_bin(env!("CARGO_BIN_EXE_residency-gateway"))
+            .migrate_bin(env!("CARGO_BIN_EXE_residency-migrate"))
+            .api(residency_loadtest::world::Api::Express(express))
+            .root(Path::new(env!("CARGO_TARGET_TMPDIR")).join("worlds"))
+            .fsync(false);
+        *world = Some(runtime().block_on(builder.start()).expect("the world starts"));
+    }
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+/// Counts tests that are through; the last one ends the world.
+struct Last(usize);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        if ENDED.fetch_add(1, SeqCst) + 1 == self.0 {
+            let world = WORLD.write().unwrap_or_else(PoisonError::into_inner).take();
+            let stopped = world.map_or(Ok(()), World::stop);
+            // A panic while panicking would hide the first.
+            assert!(stopped.is_ok() || std::thread::panicking(), "{:#}", stopped.expect_err("it is not ok"));
+        }
+    }
+}
