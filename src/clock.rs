@@ -60,6 +60,11 @@ pub fn unix_time() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
+/// The wall clock.
+pub fn wall() -> SystemTime {
+    UNIX_EPOCH + unix_time()
+}
+
 /// Whole milliseconds, saturating.
 pub fn millis(duration: Duration) -> Millis {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

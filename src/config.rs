@@ -194,8 +194,23 @@ impl std::fmt::Display for Endpoint {
 }
 // TEMPORARY until the parser lands
 pub struct Environment;
-pub struct Loaded { pub config: Config, pub warnings: Vec<String> }
-#[derive(Debug, thiserror::Error)] #[error("x")] pub struct ConfigErrors;
-impl Environment { pub fn from_process() -> Self { Self } }
-impl Config { pub fn load(_: &std::path::Path, _: &Environment) -> Result<Loaded, ConfigErrors> { Err(ConfigErrors) }
- pub fn needs_restart(&self, _: &Config) -> Vec<&'static str> { vec![] } }
+pub struct Loaded {
+    pub config: Config,
+    pub warnings: Vec<String>,
+}
+#[derive(Debug, thiserror::Error)]
+#[error("x")]
+pub struct ConfigErrors;
+impl Environment {
+    pub fn from_process() -> Self {
+        Self
+    }
+}
+impl Config {
+    pub fn load(_: &std::path::Path, _: &Environment) -> Result<Loaded, ConfigErrors> {
+        Err(ConfigErrors)
+    }
+    pub fn needs_restart(&self, _: &Config) -> Vec<&'static str> {
+        vec![]
+    }
+}

@@ -69,7 +69,7 @@ impl RouteTable {
     pub fn new(rules: Vec<RouteRule>) -> Result<Self, Vec<(usize, RouteFault)>> {
         let mut table = Self::default();
         let mut faults = Vec::new();
-        let mut implied = Vec::new();
+        let mut implied: Vec<(Option<String>, String, usize)> = Vec::new();
         for (index, rule) in rules.iter().enumerate() {
             match Pattern::parse(&rule.pattern) {
                 Ok(pattern) => {
@@ -86,16 +86,18 @@ impl RouteTable {
                         };
                         faults.push((index, RouteFault::Conflict { pattern: rule.pattern.clone(), other }));
                     }
-                    implied.extend(pattern.without_rest.map(|path| (pattern.method, path, index)));
+                    implied.extend(
+                        pattern.without_rest.map(|path| (pattern.method.map(str::to_owned), path, index)),
+                    );
                 }
                 Err(fault) => faults.push((index, fault)),
             }
         }
         for (method, path, index) in implied {
             // A rule of its own for the bare path was inserted before and wins.
-            let _ = table.router(method).insert(path, index);
+            let _ = table.router(method.as_deref()).insert(path, index);
         }
-        table.rules.clone_from(&rules);
+        table.rules = rules;
         if faults.is_empty() { Ok(table) } else { Err(faults) }
     }
 

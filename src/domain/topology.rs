@@ -105,7 +105,7 @@ impl Topology {
     /// `unlocated` is the mode for requests whose jurisdiction can't be found. Returns every fault, not just the first.
     pub fn new(
         regions: Vec<RegionSpec>,
-        jurisdictions: Vec<JurisdictionSpec>,
+        jurisdictions: &[JurisdictionSpec],
         unlocated: Mode,
     ) -> Result<Self, Vec<TopologyFault>> {
         let mut faults = Vec::new();

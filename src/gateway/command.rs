@@ -105,7 +105,7 @@ fn run(loaded: Loaded, path: &Path, environment: Environment) -> anyhow::Result<
     let drain = loaded.config.timeouts.drain;
     let access_log = open_access_log(&loaded.config)?;
     let settings = Settings::new(loaded.config, None)?;
-    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), std::time::UNIX_EPOCH + clock::unix_time());
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), clock::wall());
     if let Some(log) = &access_log {
         metrics.access_log(log.lines());
     }
@@ -145,7 +145,9 @@ fn run(loaded: Loaded, path: &Path, environment: Environment) -> anyhow::Result<
         let access_log = control.run(admin).await?;
         stop.cancel();
         let drained = tokio::task::spawn_blocking(move || {
-            workers.into_iter().map(|worker| worker.join().unwrap_or(false)).fold(true, |all, one| all && one)
+            // Each is waited for, whatever became of the ones before.
+            let ended: Vec<bool> = workers.into_iter().map(|worker| worker.join().unwrap_or(false)).collect();
+            ended.into_iter().all(|one| one)
         })
         .await?;
         if let Some(log) = access_log {

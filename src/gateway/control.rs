@@ -59,7 +59,7 @@ impl Control {
                 "the issuers' keys are not there yet; requests with tokens get 503 until they are"
             );
         }
-        gateway.metrics.control().config_applied(1, wall_clock());
+        gateway.metrics.control().config_applied(1, clock::wall());
         Self { gateway, path, environment, access_log, generation: 1, watching }
     }
 
@@ -115,7 +115,7 @@ impl Control {
         self.watching.cancel();
         self.watching = attend(&self.gateway, &settings);
         self.generation += 1;
-        self.gateway.metrics.control().config_applied(self.generation, wall_clock());
+        self.gateway.metrics.control().config_applied(self.generation, clock::wall());
         tracing::info!(generation = self.generation, "configuration applied");
     }
 }
@@ -153,7 +153,7 @@ async fn count_keys_forever(gateway: &Gateway, settings: &Settings) {
                 counted.push((0, 0));
             }
             let (fetched, failed) = &mut counted[index];
-            let at = wall_clock() - status.age.unwrap_or_default();
+            let at = clock::wall() - status.age.unwrap_or_default();
             (*fetched..status.fetched).for_each(|_| metrics.jwks_fetched(&status.source, true, at));
             (*failed..status.failed).for_each(|_| metrics.jwks_fetched(&status.source, false, at));
             (*fetched, *failed) = (status.fetched, status.failed);
@@ -199,8 +199,4 @@ fn admin(gateway: &Gateway, request: &http::Request<hyper::body::Incoming>) -> h
         path => own_paths::health(&settings, path, request.uri().query(), gateway.is_draining(), true)
             .unwrap_or_else(|| Problem::NotFound.response()),
     }
-}
-
-fn wall_clock() -> std::time::SystemTime {
-    std::time::UNIX_EPOCH + clock::unix_time()
 }

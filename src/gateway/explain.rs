@@ -77,7 +77,7 @@ fn explain(config: &Config, arguments: &Arguments) -> anyhow::Result<String> {
                     verified.subject.as_deref().unwrap_or("-")
                 ));
                 let location = locate(config, &verified.jurisdiction);
-                lines.push(describe_location(config, &location, Some(&verified)));
+                lines.push(describe_location(config, location, Some(&verified)));
                 location
             }
             Err((fault, refusal)) => {
@@ -90,7 +90,7 @@ fn explain(config: &Config, arguments: &Arguments) -> anyhow::Result<String> {
             match route.map(|found| found.rule) {
                 Some(rule) if rule.jurisdiction.is_some() => {
                     let location = rule.jurisdiction.map_or(Location::Anonymous, Location::Jurisdiction);
-                    lines.push(describe_location(config, &location, None));
+                    lines.push(describe_location(config, location, None));
                     location
                 }
                 Some(rule) if rule.country.is_some() => {
@@ -121,7 +121,7 @@ fn explain(config: &Config, arguments: &Arguments) -> anyhow::Result<String> {
     Ok(lines.join("\n") + "\n")
 }
 
-fn describe_location(config: &Config, location: &Location, token: Option<&VerifiedToken>) -> String {
+fn describe_location(config: &Config, location: Location, token: Option<&VerifiedToken>) -> String {
     let claims = config.token.issuers.first().map_or("region", |issuer| issuer.claims.jurisdiction.as_str());
     let source = match token.map(|token| &token.jurisdiction) {
         Some(ClaimValue::Text(value)) => format!("claim {claims}={value:?}"),
@@ -131,7 +131,7 @@ fn describe_location(config: &Config, location: &Location, token: Option<&Verifi
     };
     match location {
         Location::Jurisdiction(found) => {
-            format!("jurisdiction  {} ({source})", config.topology.jurisdiction_name(*found))
+            format!("jurisdiction  {} ({source})", config.topology.jurisdiction_name(found))
         }
         _ => format!("jurisdiction  unknown ({source})"),
     }

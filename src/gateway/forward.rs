@@ -16,7 +16,7 @@ use crate::clock;
 use crate::domain::decide::{
     Access, Basis, Database, Decision, Enforced, Entry, Location, Permit, Question, decide,
 };
-use crate::domain::names::RegionSet;
+use crate::domain::names::{JurisdictionId, RegionSet};
 use crate::telemetry;
 use crate::upstream::{FaultKind, RequestBody};
 
@@ -106,7 +106,7 @@ impl Forwarding<'_> {
         record.decision = match permit.basis() {
             Basis::Observed(would) => {
                 if would != Enforced::SameRegion && unreachable.is_empty() {
-                    self.generation.metrics.unlawful_observed(record.jurisdiction.map(|found| found.index()));
+                    self.generation.metrics.unlawful_observed(record.jurisdiction.map(JurisdictionId::index));
                 }
                 telemetry::Decision::Observed
             }

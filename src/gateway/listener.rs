@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::http1::{self, UpgradeableConnection};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
@@ -137,7 +137,7 @@ where
         .half_close(false)
         .serve_connection(stream, service)
         .with_upgrades();
-    if let Err(error) = serve(connection, &activity, |connection| connection.graceful_shutdown()).await {
+    if let Err(error) = serve(connection, &activity, UpgradeableConnection::graceful_shutdown).await {
         tracing::debug!(%error, "connection ended");
     }
 }

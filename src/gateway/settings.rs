@@ -43,11 +43,17 @@ pub struct Tls {
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsFault {
     #[error("tls: {0}")]
-    Tls(#[from] TlsFault),
+    Tls(#[source] Box<TlsFault>),
     #[error("token: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Token(Vec<PolicyFault>),
     #[error("the internal name of region `{region}`: {source}")]
-    RegionName { region: String, source: TlsFault },
+    RegionName { region: String, source: Box<TlsFault> },
+}
+
+impl From<TlsFault> for SettingsFault {
+    fn from(fault: TlsFault) -> Self {
+        Self::Tls(Box::new(fault))
+    }
 }
 
 impl Settings {
@@ -112,8 +118,10 @@ impl Settings {
     pub fn dial(&self, region: RegionId) -> Result<Option<Dial>, SettingsFault> {
         let Some(internal) = &self.tls.internal else { return Ok(None) };
         let region = self.config.topology.region_name(region);
-        let name = InternalTls::server_name(region)
-            .map_err(|source| SettingsFault::RegionName { region: region.to_owned(), source })?;
+        let name = InternalTls::server_name(region).map_err(|source| SettingsFault::RegionName {
+            region: region.to_owned(),
+            source: Box::new(source),
+        })?;
         Ok(Some(Dial::Tls { config: internal.client_config(), name }))
     }
 }

@@ -14,6 +14,7 @@ use super::{
     Database, DatabaseFault,
     sample::{Sample, Sampler},
 };
+use crate::clock;
 
 /// How often to ask, and how long to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +135,7 @@ impl Monitor {
         self.state.send_modify(|state| {
             let since = match state {
                 DatabaseState::Unreachable { since, .. } => *since,
-                DatabaseState::Connecting | DatabaseState::Open(_) => Instant::now(),
+                DatabaseState::Connecting | DatabaseState::Open(_) => clock::now(),
             };
             *state = DatabaseState::Unreachable { since, reason };
         });

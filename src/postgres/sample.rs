@@ -6,6 +6,7 @@ use deadpool_postgres::Client;
 use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
 
 use super::{DatabaseFault, commit_horizon::CommitHorizon, fault::describe};
+use crate::clock;
 use crate::domain::replication_lag::{LogPosition, Lsn, Timeline};
 
 /// What a server said.
@@ -97,7 +98,7 @@ impl Sampler {
 
     /// One sample.
     pub(super) async fn sample(&mut self) -> Result<Sample, DatabaseFault> {
-        let sampled_at = Instant::now();
+        let sampled_at = clock::now();
         let row = self.session.ask(SAMPLE, &self.address, self.deadline).await?;
         let round_trip = sampled_at.elapsed();
         let read = LogPosition {

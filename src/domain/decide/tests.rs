@@ -25,7 +25,7 @@ fn reference(mode: Mode) -> Topology {
     regions[3].nearest = vec!["eu-frankfurt".into(), "eu-nuremberg".into(), "us-east".into()];
     Topology::new(
         regions,
-        vec![
+        &[
             jurisdiction("us", "us-east", &["eu-frankfurt", "ap-singapore"], mode),
             jurisdiction("eu", "eu-frankfurt", &["eu-nuremberg"], mode),
         ],
@@ -234,18 +234,19 @@ impl Drawn {
                         .collect(),
                 })
                 .collect(),
-            self.jurisdictions
+            &self
+                .jurisdictions
                 .iter()
                 .enumerate()
                 .map(|(index, (home, replicas, observed))| JurisdictionSpec {
                     name: format!("j{index}"),
                     home: name(home),
-                    replicas: replicas.iter().map(name).collect(),
+                    replicas: replicas.iter().map(name).collect::<Vec<_>>(),
                     claim_values: vec![format!("j{index}")],
                     mode: mode(*observed),
                     ..JurisdictionSpec::default()
                 })
-                .collect(),
+                .collect::<Vec<_>>(),
             mode(self.unlocated_observed),
         )
         .expect("a drawn topology is valid")

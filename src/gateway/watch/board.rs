@@ -278,17 +278,18 @@ impl View {
         let check = |measured: &str, status| {
             Check::new(format!("postgres-{name}:{measured}"), Depth::Db, status).of(jurisdiction)
         };
-        let connection = match own.state.sample() {
-            Some(_) if own.is_primary() == is_home => check("connection", Status::Pass),
-            Some(_) if own.is_primary() => {
-                check("connection", Status::Warn).output("a primary where the configuration has a replica")
-            }
-            Some(_) => check("connection", Status::Fail).output("a replica where the configuration has the primary"),
-            None => check("connection", Status::Fail).output(match &own.state {
-                DatabaseState::Unreachable { reason, .. } => reason.to_string(),
-                _ => "not connected yet".to_owned(),
-            }),
-        };
+        let connection =
+            match own.state.sample() {
+                Some(_) if own.is_primary() == is_home => check("connection", Status::Pass),
+                Some(_) if own.is_primary() => check("connection", Status::Warn)
+                    .output("a primary where the configuration has a replica"),
+                Some(_) => check("connection", Status::Fail)
+                    .output("a replica where the configuration has the primary"),
+                None => check("connection", Status::Fail).output(match &own.state {
+                    DatabaseState::Unreachable { reason, .. } => reason.to_string(),
+                    _ => "not connected yet".to_owned(),
+                }),
+            };
         checks.push(connection);
         if is_home || own.state.sample().is_none() {
             return;

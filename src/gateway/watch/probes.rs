@@ -130,7 +130,7 @@ async fn watch_region(
                 Ok(Ok(bytes)) => match serde_json::from_slice::<RegionState>(&bytes) {
                     Ok(state) if state.region == name => board.heard(&settings, region, asked, state),
                     Ok(state) => {
-                        tracing::error!(expected = name, got = state.region, "another region answers")
+                        tracing::error!(expected = name, got = state.region, "another region answers");
                     }
                     Err(error) => tracing::warn!(region = name, %error, "state not understood"),
                 },

@@ -4,11 +4,11 @@ use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::time::{Instant, SystemTime};
 
 use super::clock::Clock;
 use super::record::AccessRecord;
 use super::{BUFFER, Batch, HAND_OVER_AT, LineCounts, Message, QUEUE, line};
+use crate::clock;
 
 /// Formats lines into a buffer of its own. One a worker; its owner calls [`AccessLogHandle::flush`] some ten times a
 /// second, so that lines don't wait for traffic. Dropping it flushes.
@@ -30,7 +30,7 @@ impl AccessLogHandle {
         let (give_back, emptied) = sync_channel(QUEUE + 1);
         Self {
             head: line::head(region),
-            clock: Clock::new(Instant::now(), SystemTime::now()),
+            clock: Clock::new(clock::now(), clock::wall()),
             buffer: Vec::with_capacity(BUFFER),
             lines: 0,
             queue,
@@ -54,7 +54,7 @@ impl AccessLogHandle {
 
     /// Hands over what there is, if the queue has room, and reads the wall clock. To be called every 100 ms.
     pub fn flush(&mut self) {
-        self.clock.set(Instant::now(), SystemTime::now());
+        self.clock.set(clock::now(), clock::wall());
         if self.lines > 0 {
             self.hand_over();
         }
