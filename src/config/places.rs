@@ -104,9 +104,9 @@ impl Places<'_> {
             }
         }
         let regions = self.regions.iter().map(region).collect();
-        let jurisdictions = self.jurisdictions.iter().map(jurisdiction).collect();
+        let jurisdictions: Vec<_> = self.jurisdictions.iter().map(jurisdiction).collect();
         let blame = Blame { places: self, reader };
-        Topology::new(regions, jurisdictions, mode)
+        Topology::new(regions, &jurisdictions, mode)
             .map_err(|faults| faults.into_iter().for_each(|fault| blame.note(fault)))
             .ok()
     }

@@ -50,7 +50,7 @@ impl RegionView<'_> {
         }
         let databases = keys.databases.iter().filter_map(|(name, written)| {
             let url = self.url(written, &["postgres://", "postgresql://"])?;
-            Some((topology?.jurisdiction(name)?, DatabaseUrl(url)))
+            Some((topology?.jurisdiction(name)?, self.database(written, &url)?))
         });
         let redis = keys.redis.as_ref().and_then(|written| self.url(written, &["redis://"]));
         RegionSettings { gateway, api, databases: databases.collect(), redis }
@@ -148,6 +148,16 @@ impl RegionView<'_> {
     }
 
     /// A URL that is a secret as a whole.
+    fn database(&self, written: &Written<'_>, url: &Secret) -> Option<DatabaseUrl> {
+        let parsed = String::from_utf8_lossy(url.expose()).parse::<DatabaseUrl>();
+        parsed
+            .map_err(|fault| {
+                let remedy = "write postgres://user:password@host:port/database, by way of env:NAME";
+                self.reader.error(&written.path, fault.to_string(), remedy);
+            })
+            .ok()
+    }
+
     fn url(&self, written: &Written<'_>, schemes: &[&str]) -> Option<Secret> {
         let text = written.text(self.reader, Need::Now)?;
         let Some(rest) = schemes.iter().find_map(|scheme| text.value.strip_prefix(scheme)) else {

@@ -50,7 +50,7 @@ fn a_variable_stands_over_the_file() {
         own.api.iter().map(Endpoint::as_str).collect::<Vec<_>>(),
         ["10.1.0.21:3000", "10.1.0.22:3000"]
     );
-    assert_eq!(own.databases[0].1.0.expose(), b"postgresql://10.1.0.9/app");
+    assert_eq!(own.databases[0].1.address(), "10.1.0.9:5432/app");
 }
 
 #[test]

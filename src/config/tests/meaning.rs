@@ -31,8 +31,8 @@ fn every_section_arrives() {
     let own = config.own_region();
     let api: Vec<&str> = own.api.iter().map(Endpoint::as_str).collect();
     assert_eq!(api, ["10.1.0.11:3000", "[fd00::12]:3000"]);
-    let databases: Vec<_> = own.databases.iter().map(|(id, url)| (*id, url.0.expose().to_vec())).collect();
-    assert_eq!(databases, [(us, b"postgres://api:secret-pg@10.1.0.3/app".to_vec())]);
+    let databases: Vec<_> = own.databases.iter().map(|(id, url)| (*id, url.address())).collect();
+    assert_eq!(databases, [(us, "10.1.0.3:5432/app")]);
     assert!(own.redis.is_some());
     let other = &config.regions[frankfurt.index()];
     assert_eq!(other.gateway.as_ref().map(Endpoint::as_str), Some("gateway.eu.example.com:7443"));
