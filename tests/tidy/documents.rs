@@ -1,22 +1,22 @@
 //! Documents and code say the same: problem codes, invariants and their tests, the code map, links, commands.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, ffi::OsStr, fs};
 
 use super::{root, source::Source};
 
 /// Every Markdown document of the project, from its root.
 pub(crate) fn all() -> Vec<String> {
-    let markdown = |folder: &str| {
-        let names = fs::read_dir(root().join(folder)).into_iter().flatten();
-        let names = names.map(|entry| entry.expect("the tree does not change").file_name().into_string());
-        names
-            .map(|name| name.expect("names are text"))
-            .filter(|name| name.ends_with(".md"))
-            .collect::<Vec<_>>()
-    };
-    let documents = markdown("docs").into_iter().map(|name| format!("docs/{name}"));
-    let mut all: Vec<String> = markdown(".").into_iter().chain(documents).collect();
-    all.push("loadtest/express-api/README.md".to_owned());
+    let mut all = vec!["loadtest/express-api/README.md".to_owned()];
+    for folder in ["", "docs/"] {
+        for entry in fs::read_dir(root().join(folder)).into_iter().flatten() {
+            let path = entry.expect("the tree does not change while it is read").path();
+            if let (Some("md"), Some(name)) =
+                (path.extension().and_then(OsStr::to_str), path.file_name().and_then(OsStr::to_str))
+            {
+                all.push(format!("{folder}{name}"));
+            }
+        }
+    }
     all.sort();
     all
 }
