@@ -52,6 +52,35 @@ pub(crate) fn table_findings(document: &str, text: &str, wanted: &[String]) -> V
     missing.chain(stale).collect()
 }
 
+/// Configuration keys and metrics that a document names are in the pages that list them.
+pub(crate) fn name_findings(document: &str, text: &str, keys: &str, metrics: &str) -> Vec<String> {
+    let (keys, metrics) = (first_columns(keys), first_columns(metrics));
+    let sections: BTreeSet<&str> =
+        keys.iter().filter_map(|key| key.split_once('.').map(|(section, _)| section)).collect();
+    let plain =
+        |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase() || b"._0123456789".contains(&byte));
+    let mut findings = Vec::new();
+    for name in quoted(text).map(|name| name.split('{').next().unwrap_or(name)).filter(|name| plain(name)) {
+        let is_key = name.split_once('.').is_some_and(|(section, key)| {
+            sections.contains(section) && !["rs", "toml", "md", "js"].contains(&key)
+        });
+        let is_table = |key: &&str| key.strip_prefix(name).is_some_and(|rest| rest.starts_with(['.', '[']));
+        if is_key && !keys.contains(name) && !keys.iter().any(is_table) {
+            findings.push(format!("{document}: `{name}` is no configuration key (docs/CONFIG.md)"));
+        }
+        if name.starts_with("residency_") && !metrics.contains(name) {
+            findings.push(format!("{document}: `{name}` is no metric (docs/METRICS.md)"));
+        }
+    }
+    findings
+}
+
+/// What stands between backquotes in the first columns of a document's tables.
+fn first_columns(text: &str) -> BTreeSet<&str> {
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| "));
+    rows.filter_map(|row| row.split('|').next()).flat_map(quoted).collect()
+}
+
 /// The first two commands a reader sees are `make demo` and `make test`.
 pub(crate) fn readme_findings(readme: &str, makefile: &str) -> Vec<String> {
     let mut inside = false;
@@ -204,6 +233,19 @@ fn a_table_that_differs_from_the_code_is_found() {
     assert_eq!(findings("| `a-b` | 1 |\n| `a-b` | 1 |\n| `c-d` | 2 |\n"), 1);
     assert_eq!(findings("| `a-b` | 1 |\n| `c-d` | 2 |\n| `e-f` | 3 |\n"), 1);
     assert_eq!(table_findings("docs/X.md", "| `a-b` | 1 |\n", &[]).len(), 1);
+}
+
+#[test]
+fn a_key_or_a_metric_that_is_not_there_is_found() {
+    let keys = "| Key | Default |\n| `health.list[].name` | — |\n| `limits.headers`, `limits.peek_bytes` | `1` |\n| `region` | — |\n";
+    let metrics = "| `residency_requests_total` | counter |\n";
+    let findings = |text: &str| name_findings("a.md", text, keys, metrics).len();
+    assert_eq!(
+        findings("`limits.headers` `residency_requests_total{code=\"x\"}` `region` `limits.rs` `other.key`"),
+        0
+    );
+    assert_eq!(findings("`limits.header`"), 1);
+    assert_eq!(findings("`residency_request_total`"), 1);
 }
 
 #[test]

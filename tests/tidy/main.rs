@@ -8,6 +8,7 @@
 
 mod dependencies;
 mod documents;
+mod examples;
 mod packages;
 mod purity;
 mod shape;
@@ -18,7 +19,12 @@ use std::{fs, path::Path};
 use source::{Source, read_tree};
 
 /// Tests elsewhere that hold a rule of this kind, because they need the code and not its text.
-const GUARDS: &[&str] = &["every_metric_is_documented_and_every_documented_metric_is_there"];
+const GUARDS: &[&str] = &[
+    "every_metric_is_documented_and_every_documented_metric_is_there",
+    "the_page_has_every_key_and_no_other_with_default_and_range",
+    "the_reference_has_every_key_and_no_other_with_its_default",
+    "the_three_regions_work_everywhere",
+];
 
 #[test]
 fn dependencies_point_down() {
@@ -85,6 +91,24 @@ fn links_and_make_targets_in_documents_lead_somewhere() {
         hold(documents::link_findings(&document, &text, &exists));
         hold(documents::target_findings(&document, &text, &makefile));
     }
+}
+
+#[test]
+fn keys_and_metrics_that_documents_name_exist() {
+    let (keys, metrics) = (read("docs/CONFIG.md"), read("docs/METRICS.md"));
+    for document in documents::all() {
+        hold(documents::name_findings(&document, &read(&document), &keys, &metrics));
+    }
+}
+
+#[test]
+fn configurations_to_copy_work() {
+    let sidecar = "docker/sidecar.toml";
+    hold(examples::findings(sidecar, &read(sidecar)));
+    let readme = read("README.md");
+    let blocks = examples::toml_blocks(&readme);
+    assert!(!blocks.is_empty(), "the README shows a configuration");
+    hold(blocks.into_iter().flat_map(|block| examples::findings("README.md", block)));
 }
 
 /// Fails with every finding at once.
