@@ -43,7 +43,7 @@ bench: ## What the parts on the request path cost: decision, token cache, header
 
 bench-peers: ## The gateway beside nginx and HAProxy on this machine; a table and target/bench/peers.json
 	@$(INSTALL) build peers
-	cargo build --profile dist --locked -p residency --bin residency-gateway -p residency-loadtest --bin bench-peers
+	cargo build --profile dist --locked -p residency --bins -p residency-loadtest --bin bench-peers
 	$(TARGET)/dist/bench-peers $(ARGS)
 
 oracle: ## REQUESTS random requests over links that break, and an oracle that counts unlawful deliveries

@@ -68,7 +68,7 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
-    /// The metric's label.
+    /// A short name for logs.
     pub const fn label(self) -> &'static str {
         match self {
             Self::NoEndpoint => "no-endpoint",

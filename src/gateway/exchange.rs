@@ -24,6 +24,7 @@ use super::tunnel::Tunnel;
 use super::worker::{Generation, Worker};
 use crate::domain::decide::{Access, Entry, Location};
 use crate::domain::routes::{CountrySource, RouteMatch, is_unambiguous};
+use crate::telemetry::UpstreamFailure;
 use crate::upstream::RequestBody;
 
 /// Answers one request. Never fails: what goes wrong becomes a [`Problem`].
@@ -63,6 +64,9 @@ pub async fn exchange(
             return response;
         }
         Err(problem) => {
+            if let (Problem::UpstreamTimeout, Some(region)) = (problem, ending.record.served_by) {
+                generation.metrics.upstream_failed(region.index(), UpstreamFailure::Timeout);
+            }
             ending.record.refuse(problem);
             problem.response()
         }

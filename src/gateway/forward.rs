@@ -130,7 +130,12 @@ impl Forwarding<'_> {
         record.served_by = Some(permit.destination());
         record.decision = match permit.basis() {
             Basis::Observed(would) => {
-                if would != Enforced::SameRegion && unreachable.is_empty() {
+                record.code = match would {
+                    Enforced::SameRegion => None,
+                    Enforced::OtherRegion(_) => Some("other-region"),
+                    Enforced::Refused(refusal) => Some(refusal.code()),
+                };
+                if record.code.is_some() && unreachable.is_empty() {
                     self.generation.metrics.unlawful_observed(record.jurisdiction.map(JurisdictionId::index));
                 }
                 telemetry::Decision::Observed
