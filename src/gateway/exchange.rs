@@ -49,12 +49,13 @@ pub async fn exchange(
         poll_fn(|context| {
             if client.activity.expired() {
                 client.activity.forgive();
-                return Poll::Ready(Err(Problem::UpstreamTimeout));
+                return Poll::Ready(None);
             }
-            work.as_mut().poll(context)
+            work.as_mut().poll(context).map(Some)
         })
         .await
     };
+    let outcome = outcome.unwrap_or_else(|| Err(too_late(&generation, &ending.record)));
     let response = match outcome {
         Ok(Answer::Plain(response)) => response,
         Ok(Answer::Upgraded(response, tunnel)) => {
@@ -64,15 +65,19 @@ pub async fn exchange(
             return response;
         }
         Err(problem) => {
-            if let (Problem::UpstreamTimeout, Some(region)) = (problem, ending.record.served_by) {
-                generation.metrics.upstream_failed(region.index(), UpstreamFailure::Timeout);
-            }
             ending.record.refuse(problem);
             problem.response()
         }
     };
     ending.record.status = response.status().as_u16();
     finish(client, response, ending)
+}
+
+/// Whose fault it is that nothing happened for too long: before a region was chosen only the client's body was awaited.
+fn too_late(generation: &Generation, record: &Record) -> Problem {
+    let Some(region) = record.served_by else { return Problem::RequestTimeout };
+    generation.metrics.upstream_failed(region.index(), UpstreamFailure::Timeout);
+    Problem::UpstreamTimeout
 }
 
 /// What an exchange has come to.
