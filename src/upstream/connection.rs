@@ -75,10 +75,13 @@ impl Connection {
     pub(super) fn poll_frame(&mut self, incoming: &mut Incoming, context: &mut Context<'_>) -> PolledFrame {
         let Self { driver, gate, ended, .. } = self;
         gate.poll(context, |context| {
-            if !*ended {
+            // A short body has come with the head: then there is nothing to drive for.
+            let mut polled = Pin::new(&mut *incoming).poll_frame(context);
+            if polled.is_pending() && !*ended {
                 *ended = Pin::new(&mut *driver).poll(context).is_ready();
+                polled = Pin::new(&mut *incoming).poll_frame(context);
             }
-            match Pin::new(&mut *incoming).poll_frame(context) {
+            match polled {
                 Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(Into::into))),
                 // A driver that has ended wakes nobody any more.
                 Poll::Pending if *ended => Poll::Ready(Some(Err(EndedEarly.into()))),
