@@ -5,10 +5,10 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use http::header::{HOST, HeaderMap, HeaderValue};
+use http::header::{HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{Method, Request, Response, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 
 use super::body::ResponseBody;
@@ -111,6 +111,10 @@ async fn answer(
     let access = classify(&parts.method, upgrade.is_some(), route.as_ref());
     record.access = access;
 
+    if body.size_hint().exact().is_none() {
+        // Else hyper, as a client, leaves a GET's or a HEAD's body out.
+        parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     let mut body = RequestBody::streaming(body, &client.activity.body_bytes);
     let now = worker.clock.unix_seconds();
     let known = match known_identity(generation, &parts.headers, now) {
@@ -120,6 +124,7 @@ async fn answer(
         Ok(Known::NoToken) => Ok(None),
         Err(refusal) => Err(refusal),
     };
+    let verified = matches!(known, Ok(Some(_)));
     let mut subject = None;
     let location = match known {
         Ok(Some(identity)) => {
@@ -139,7 +144,10 @@ async fn answer(
     if let Some(named) = route.as_ref().and_then(|found| found.subject) {
         let named = subject_of_path(named)?;
         record.subject = named.to_str().ok().map(|text| generation.settings.hasher.hash(text));
-        subject = Some(named);
+        // Without a verified token nobody is anybody (R8).
+        if verified {
+            subject = Some(named);
+        }
     }
     headers::add_forwarded(&mut parts.headers, client, peer_believed);
     let forwarding = Forwarding { worker, generation, entry: client.entry, access, location, subject };
