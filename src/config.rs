@@ -1,6 +1,6 @@
 //! The configuration: one file, validated once, then only read.
 //!
-//! The way of a file: `document` reads TOML with the place of every key, `environment` lays overrides over it, the sections
+//! The way of a file: `document` reads TOML with the place of every key, `overrides` lays the environment over it, the sections
 //! turn it into the values below and note every fault on the way. Either a [`Config`] comes out in which everything fits
 //! together, or all faults at once, each with its key path and a remedy.
 //!
@@ -22,6 +22,43 @@ use crate::domain::routes::RouteTable;
 use crate::domain::secret::Secret;
 use crate::domain::topology::Topology;
 use crate::postgres::DatabaseUrl;
+
+mod bounded;
+mod document;
+mod environment;
+mod fault;
+mod issuer;
+mod key_path;
+mod known_keys;
+mod listen;
+mod load;
+mod log;
+mod overrides;
+mod places;
+mod reader;
+mod region_view;
+mod reload;
+mod routes;
+mod section;
+mod sections;
+mod short_forms;
+mod suggest;
+mod token;
+mod topology_faults;
+mod written;
+
+#[cfg(test)]
+mod tests;
+
+pub use environment::Environment;
+pub use fault::{ConfigErrors, Place, Problem};
+
+/// A configuration, and what is allowed in it but looks like a slip.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub config: Config,
+    pub warnings: Vec<Problem>,
+}
 
 /// Everything a gateway needs to know.
 #[derive(Debug, Clone)]
@@ -190,27 +227,5 @@ impl Endpoint {
 impl std::fmt::Display for Endpoint {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(&self.0)
-    }
-}
-// TEMPORARY until the parser lands
-pub struct Environment;
-pub struct Loaded {
-    pub config: Config,
-    pub warnings: Vec<String>,
-}
-#[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct ConfigErrors;
-impl Environment {
-    pub fn from_process() -> Self {
-        Self
-    }
-}
-impl Config {
-    pub fn load(_: &std::path::Path, _: &Environment) -> Result<Loaded, ConfigErrors> {
-        Err(ConfigErrors)
-    }
-    pub fn needs_restart(&self, _: &Config) -> Vec<&'static str> {
-        vec![]
     }
 }

@@ -58,7 +58,8 @@ pub struct Activity {
     expired: AtomicBool,
     draining: AtomicBool,
     waker: OnceLock<Waker>,
-    received: AtomicU64,
+    /// Bytes of the bodies the client sent so far.
+    pub body_bytes: Arc<AtomicU64>,
 }
 
 impl Client {
@@ -81,7 +82,7 @@ impl Activity {
             expired: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             waker: OnceLock::new(),
-            received: AtomicU64::new(0),
+            body_bytes: Arc::default(),
         };
         activity.enter(Phase::Head);
         Arc::new(activity)
@@ -95,11 +96,6 @@ impl Activity {
 
     fn is_in(&self, phase: Phase) -> bool {
         self.phase.load(Relaxed) == phase as u8
-    }
-
-    /// Bytes read from the client so far.
-    pub fn received(&self) -> u64 {
-        self.received.load(Relaxed)
     }
 
     /// The deadline of the phase has passed.
@@ -132,7 +128,7 @@ impl Activity {
         }
     }
 
-    fn moved(&self, read: usize) {
+    fn moved(&self) {
         if self.is_in(Phase::Idle) {
             self.enter(Phase::Head);
         } else if self.is_in(Phase::Streaming) {
@@ -140,7 +136,6 @@ impl Activity {
         } else if self.is_in(Phase::Waiting) {
             self.enter(Phase::Waiting);
         }
-        self.received.store(self.received() + read as u64, Relaxed);
     }
 }
 
@@ -190,9 +185,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        let read = buffer.filled().len() - before;
-        if read > 0 {
-            self.activity.moved(read);
+        if buffer.filled().len() > before {
+            self.activity.moved();
         }
         polled
     }

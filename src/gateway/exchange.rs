@@ -98,7 +98,7 @@ async fn answer(
 
     let identity = identify(generation, &parts.headers, worker.clock.unix_seconds()).await;
     let mut subject = None;
-    let mut body = RequestBody::Streaming(body);
+    let mut body = RequestBody::streaming(body, &client.activity.body_bytes);
     let location = match identity {
         Ok(Some(identity)) => {
             record.subject = identity.subject_hash;
@@ -130,9 +130,7 @@ async fn without_token(
     }
     let Some(source) = &rule.country else { return Ok(Location::Anonymous) };
     let config = &generation.settings.config;
-    let whole = std::mem::replace(body, RequestBody::Empty);
-    let (read, whole) = peek::peek(whole, config.limits.peek_bytes).await?;
-    *body = whole;
+    let read = peek::peek(body, config.limits.peek_bytes).await?;
     Ok(peek::country(&config.topology, source, &read))
 }
 

@@ -41,7 +41,7 @@ pub fn strip(headers: &mut HeaderMap, keep_forwarded: bool) -> bool {
     let mut upgrade = false;
     for name in headers.keys() {
         if *name == CONNECTION {
-            upgrade = headers.contains_key(UPGRADE) && named_by_connection(headers, &mut doomed);
+            upgrade = named_by_connection(headers, &mut doomed) && headers.contains_key(UPGRADE);
         }
         if is_hop_by_hop(name)
             || name.as_str().starts_with(OWN_PREFIX)

@@ -13,8 +13,9 @@ use crate::domain::routes::CountrySource;
 use crate::domain::topology::Topology;
 use crate::upstream::RequestBody;
 
-/// Reads up to `limit` bytes. A body that is longer is a problem: its country can't be found without holding more.
-pub async fn peek(mut body: RequestBody, limit: usize) -> Result<(Bytes, RequestBody), Problem> {
+/// Reads a body whole and puts it back. One longer than `limit` bytes is a problem: its country can't be found without
+/// holding more.
+pub async fn peek(body: &mut RequestBody, limit: usize) -> Result<Bytes, Problem> {
     let mut read = BytesMut::new();
     while !body.is_end_stream() {
         match body.frame().await {
@@ -30,8 +31,8 @@ pub async fn peek(mut body: RequestBody, limit: usize) -> Result<(Bytes, Request
         }
     }
     let read = read.freeze();
-    let head = Some(read.clone()).filter(|bytes| !bytes.is_empty());
-    Ok((read, body.with_head(head)))
+    body.put_back(read.clone());
+    Ok(read)
 }
 
 /// The jurisdiction of the country that the body names. It chooses a home and nothing else (R8).

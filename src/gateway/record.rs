@@ -1,6 +1,7 @@
 //! What is remembered of an exchange until it ends, and its ending: counted, logged, connection back to idle.
 
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use http::{Method, Version};
@@ -31,8 +32,8 @@ pub struct Record {
     pub subject: Option<SubjectHash>,
     pub served_by: Option<RegionId>,
     pub upstream: Option<Duration>,
-    /// Bytes the connection had brought when the request's head was complete.
-    pub received_before: u64,
+    /// Body bytes the connection had brought before.
+    body_bytes_before: u64,
     bytes_out: u64,
 }
 
@@ -58,7 +59,7 @@ impl Record {
             subject: None,
             served_by: None,
             upstream: None,
-            received_before: client.activity.received(),
+            body_bytes_before: client.activity.body_bytes.load(Relaxed),
             bytes_out: 0,
         }
     }
@@ -102,7 +103,7 @@ impl Drop for Ending {
         self.client.activity.enter(Phase::Idle);
         let ended = clock::now();
         let duration = ended.saturating_duration_since(self.record.started);
-        let received = self.client.activity.received() - self.record.received_before;
+        let received = self.client.activity.body_bytes.load(Relaxed) - self.record.body_bytes_before;
         let Record { status, decision, jurisdiction, .. } = self.record;
         let generation = &self.generation;
         let access = self.access();

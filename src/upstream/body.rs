@@ -1,6 +1,8 @@
 //! Bodies on their way through: nothing is gathered, back-pressure passes from one side to the other.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -11,15 +13,13 @@ use super::endpoint::Lease;
 use crate::clock::Millis;
 
 /// A request's body on its way to an upstream.
-#[derive(Debug)]
-pub enum RequestBody {
-    Empty,
-    Streaming(Incoming),
-    /// What a bounded look ahead has read, then the rest.
-    Peeked {
-        head: Option<Bytes>,
-        rest: Incoming,
-    },
+#[derive(Debug, Default)]
+pub struct RequestBody {
+    /// What a bounded look ahead has read already.
+    head: Option<Bytes>,
+    rest: Option<Incoming>,
+    /// Counts the bytes that came from the client.
+    received: Option<Arc<AtomicU64>>,
 }
 
 /// A response's body on its way from an upstream. Holds the connection until the body has ended.
@@ -27,6 +27,22 @@ pub struct UpstreamBody {
     incoming: Incoming,
     lease: Option<Lease>,
     since: Millis,
+}
+
+impl RequestBody {
+    /// The client's body as it comes; `received` counts its bytes.
+    pub fn streaming(incoming: Incoming, received: &Arc<AtomicU64>) -> Self {
+        if incoming.is_end_stream() {
+            return Self::default();
+        }
+        Self { head: None, rest: Some(incoming), received: Some(Arc::clone(received)) }
+    }
+
+    /// Puts back in front what was read of the body.
+    pub fn put_back(&mut self, head: Bytes) {
+        // It is counted already.
+        self.head = Some(head).filter(|bytes| !bytes.is_empty());
+    }
 }
 
 impl Body for RequestBody {
@@ -37,49 +53,30 @@ impl Body for RequestBody {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match self.get_mut() {
-            Self::Peeked { head, rest } => match head.take() {
-                Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
-                None => Pin::new(rest).poll_frame(context),
-            },
-            Self::Streaming(incoming) => Pin::new(incoming).poll_frame(context),
-            Self::Empty => Poll::Ready(None),
+        let this = self.get_mut();
+        if let Some(head) = this.head.take() {
+            return Poll::Ready(Some(Ok(Frame::data(head))));
         }
+        let Some(rest) = &mut this.rest else { return Poll::Ready(None) };
+        let polled = Pin::new(rest).poll_frame(context);
+        if let (Poll::Ready(Some(Ok(frame))), Some(received)) = (&polled, &this.received) {
+            received.fetch_add(frame.data_ref().map_or(0, Bytes::len) as u64, Ordering::Relaxed);
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Peeked { head, rest } => head.is_none() && rest.is_end_stream(),
-            Self::Streaming(incoming) => incoming.is_end_stream(),
-            Self::Empty => true,
-        }
+        self.head.is_none() && self.rest.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Streaming(incoming) => incoming.size_hint(),
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Peeked { head, rest } => {
-                let read = head.as_ref().map_or(0, Bytes::len) as u64;
-                let mut hint = rest.size_hint();
-                if let Some(upper) = hint.upper() {
-                    hint.set_upper(upper + read);
-                }
-                hint.set_lower(hint.lower() + read);
-                hint
-            }
+        let read = self.head.as_ref().map_or(0, Bytes::len) as u64;
+        let mut hint = self.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint);
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper + read);
         }
-    }
-}
-
-impl RequestBody {
-    /// The body with what was read of it put back in front.
-    #[must_use]
-    pub fn with_head(self, head: Option<Bytes>) -> Self {
-        match self {
-            Self::Streaming(rest) | Self::Peeked { rest, .. } => Self::Peeked { head, rest },
-            Self::Empty => Self::Empty,
-        }
+        hint.set_lower(hint.lower() + read);
+        hint
     }
 }
 

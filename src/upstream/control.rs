@@ -51,7 +51,7 @@ impl ControlLink {
     /// The body of a successful answer.
     pub async fn get(&self, path: &'static str) -> Result<Bytes, ControlFault> {
         self.clock.advance();
-        let mut request = Request::new(RequestBody::Empty);
+        let mut request = Request::new(RequestBody::default());
         *request.uri_mut() = Uri::from_static(path);
         request.headers_mut().insert(HOST, HeaderValue::from_static("gateway"));
         let response = self

@@ -33,7 +33,7 @@ use super::{
 };
 
 /// Environment variable with the world's directory, in every child and what it starts.
-pub(crate) const TAG: &str = "RESIDENCY_WORLD_DIRECTORY";
+pub(crate) const TAG: &str = "WORLD_DIRECTORY";
 const POLL: Duration = Duration::from_millis(20);
 /// How much of a log an error quotes.
 const TAIL_LINES: usize = 15;

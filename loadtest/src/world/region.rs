@@ -174,9 +174,14 @@ pub const fn round_trip(a: Region, b: Region) -> Duration {
     let ms = match (a, b) {
         (Region::EuFrankfurt, Region::EuNuremberg) | (Region::EuNuremberg, Region::EuFrankfurt) => 4,
         (Region::UsEast, Region::ApSingapore) | (Region::ApSingapore, Region::UsEast) => 220,
-        (Region::ApSingapore, _) | (_, Region::ApSingapore) => 160,
-        (Region::UsEast, _) | (_, Region::UsEast) => 90,
-        _ => 0,
+        (Region::ApSingapore, Region::EuFrankfurt | Region::EuNuremberg)
+        | (Region::EuFrankfurt | Region::EuNuremberg, Region::ApSingapore) => 160,
+        (Region::UsEast, Region::EuFrankfurt | Region::EuNuremberg)
+        | (Region::EuFrankfurt | Region::EuNuremberg, Region::UsEast) => 90,
+        (Region::UsEast, Region::UsEast)
+        | (Region::EuFrankfurt, Region::EuFrankfurt)
+        | (Region::EuNuremberg, Region::EuNuremberg)
+        | (Region::ApSingapore, Region::ApSingapore) => 0,
     };
     Duration::from_millis(ms)
 }

@@ -1,0 +1,159 @@
+//! `[listen]`, `[tls]` and `internal_tls`: the doors of the gateway and the certificates behind them.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use super::reader::Reader;
+use super::section::Section;
+use super::written::Bounds;
+use super::{CertificateFiles, Endpoint, Listen};
+
+const HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
+const HTTPS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8443);
+const INTERNAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7443);
+const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
+
+const ADDRESS: &str = "`address:port`, or \"off\"";
+/// More threads than any machine has cores is a slip.
+const WORKERS: Bounds = Bounds { least: 1, most: 1024, unit: "threads" };
+
+/// The keys that decide where the gateway listens.
+pub(super) struct ListenKeys {
+    pub(super) listen: Listen,
+    pub(super) tls: Option<CertificateFiles>,
+    pub(super) internal_tls: Option<PathBuf>,
+}
+
+/// What a listener's key says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Door {
+    Default,
+    Off,
+    At(SocketAddr),
+    /// Noted.
+    Wrong,
+}
+
+impl ListenKeys {
+    pub(super) fn read(root: &Section<'_>) -> Self {
+        let internal_tls = root.path_after("internal_tls", "dir:");
+        let listen = root.child("listen");
+        let tls_keys = root.child("tls");
+        let tls = certificate(&tls_keys);
+        let door = |key, default: Option<SocketAddr>| Door::read(&listen, key, default);
+
+        let http = door("http", Some(HTTP));
+        let https = door("https", None);
+        if matches!(https, Door::At(_)) && !tls_keys.is_written() {
+            let remedy = "write [tls] with certificate and key, or leave https out";
+            root.reader.error(&listen.path("https"), "needs a certificate, and there is no [tls]", remedy);
+        }
+        let internal = door("internal", None);
+        if matches!(internal, Door::At(_)) && !root.has("internal_tls") {
+            let remedy = "write internal_tls = \"dir:/…\" (made by `residency-migrate pki init`)";
+            root.reader.error(&listen.path("internal"), "needs internal_tls", remedy);
+        }
+        let keys = Self {
+            listen: Listen {
+                http: http.or(Some(HTTP)),
+                https: https.or(tls.is_some().then_some(HTTPS)),
+                internal: internal.or(internal_tls.is_some().then_some(INTERNAL)),
+                admin: door("admin", Some(ADMIN)).or(Some(ADMIN)),
+                workers: workers(&listen),
+            },
+            tls,
+            internal_tls,
+        };
+        keys.collisions(&listen);
+        let closed = keys.listen.http.is_none() && keys.listen.https.is_none();
+        if closed && http == Door::Off && https != Door::Wrong {
+            let remedy = "set listen.http or listen.https to an address";
+            root.reader.error(listen.here(), "both http and https are off: no client can connect", remedy);
+        }
+        keys
+    }
+
+    /// Sending requests to itself a gateway would turn one into as many as it has connections.
+    pub(super) fn loops(&self, reader: &Reader<'_>, path: &super::key_path::KeyPath, endpoint: &Endpoint) {
+        let Some((host, port)) = endpoint.as_str().rsplit_once(':') else { return };
+        let address: Option<IpAddr> = match host {
+            "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            host => host.trim_matches(['[', ']']).parse().ok(),
+        };
+        let (Some(address), Ok(port)) = (address, port.parse::<u16>()) else { return };
+        for (name, listener) in self.doors() {
+            let same = listener.ip() == address || (listener.ip().is_unspecified() && address.is_loopback());
+            if listener.port() == port && same {
+                let what = format!("`{endpoint}` is the gateway itself (listen.{name})");
+                reader.error(path, what, "write the address of the API, or let the gateway listen elsewhere");
+            }
+        }
+    }
+
+    fn doors(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        let Listen { http, https, internal, admin, workers: _ } = self.listen;
+        [("http", http), ("https", https), ("internal", internal), ("admin", admin)]
+            .into_iter()
+            .filter_map(|(name, address)| Some((name, address?)))
+    }
+
+    fn collisions(&self, listen: &Section<'_>) {
+        let doors: Vec<_> = self.doors().collect();
+        for (index, (first, address)) in doors.iter().enumerate() {
+            for (second, other) in &doors[index + 1..] {
+                let anywhere = address.ip().is_unspecified() || other.ip().is_unspecified();
+                if address.port() == other.port() && (address.ip() == other.ip() || anywhere) {
+                    let key = if listen.has(second) { second } else { first };
+                    let what = format!("{first} ({address}) and {second} ({other}) are on the same port");
+                    listen.reader.error(&listen.path(key), what, "give one of them another port, or \"off\"");
+                }
+            }
+        }
+    }
+}
+
+impl Door {
+    fn read(listen: &Section<'_>, key: &'static str, default: Option<SocketAddr>) -> Self {
+        let default = default.map(|address| address.to_string());
+        let text = listen.text_else(key, ADDRESS, default.as_deref());
+        match text {
+            None => Self::Default,
+            Some(text) if text.value == "off" => Self::Off,
+            Some(text) => match text.value.parse::<SocketAddr>() {
+                Ok(address) if address.port() != 0 => Self::At(address),
+                _ => {
+                    let what = format!("{} is no address to listen on", text.shown());
+                    listen.reader.error(&text.path, what, "write `0.0.0.0:8080`, `[::]:8080` or \"off\"");
+                    Self::Wrong
+                }
+            },
+        }
+    }
+
+    const fn or(self, default: Option<SocketAddr>) -> Option<SocketAddr> {
+        match self {
+            Self::Default => default,
+            Self::Off | Self::Wrong => None,
+            Self::At(address) => Some(address),
+        }
+    }
+}
+
+fn workers(listen: &Section<'_>) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let written = listen.number_else("workers", None, WORKERS);
+    written.map_or_else(cores, |workers| usize::try_from(workers).expect("at most 1024"))
+}
+
+fn certificate(tls: &Section<'_>) -> Option<CertificateFiles> {
+    let certificate = tls.path_after("certificate", "file:");
+    let key = tls.path_after("key", "file:");
+    if tls.is_written() {
+        for (name, what) in [("certificate", "chain.pem"), ("key", "key.pem")] {
+            if !tls.has(name) {
+                tls.missing(name, format!("write {name} = \"file:/…/{what}\"; [tls] needs both"));
+            }
+        }
+    }
+    Some(CertificateFiles { certificate: certificate?, key: key? })
+}

@@ -1,0 +1,112 @@
+//! `[routes]`: what is different about a method and a path.
+
+use crate::domain::countries::CountrySet;
+use crate::domain::decide::Access;
+use crate::domain::routes::{CountrySource, RouteFault, RouteRule, RouteTable};
+use crate::domain::topology::Topology;
+
+use super::key_path::KeyPath;
+use super::places::Places;
+use super::reader::{Reader, Text};
+use super::section::Section;
+
+const ACCESS: [(&str, Access); 2] = [("read", Access::Read), ("write", Access::Write)];
+
+/// One rule, its jurisdiction still a name.
+pub(super) struct RouteKeys {
+    path: KeyPath,
+    rule: RouteRule,
+    jurisdiction: Option<Text>,
+}
+
+pub(super) fn read(root: &Section<'_>) -> Vec<RouteKeys> {
+    let route = |(pattern, section): (String, Section<'_>)| {
+        if section.has("country") && section.has("jurisdiction") {
+            let what = "a fixed jurisdiction leaves a country nothing to decide";
+            section.reader.error(&section.path("country"), what, "keep one of country and jurisdiction");
+        }
+        RouteKeys {
+            path: section.here().clone(),
+            rule: RouteRule {
+                pattern,
+                access: section.choice("access", None, &ACCESS),
+                country: country(&section),
+                jurisdiction: None,
+                subject: subject(&section),
+            },
+            jurisdiction: section.text("jurisdiction", "a jurisdiction"),
+        }
+    };
+    root.children("routes").into_iter().map(route).collect()
+}
+
+/// Looking for a country is in vain when no jurisdiction has any.
+fn check_countries(routes: &[RouteKeys], places: &Places<'_>, reader: &Reader<'_>) {
+    if places.jurisdictions.iter().any(|jurisdiction| jurisdiction.countries != CountrySet::default()) {
+        return;
+    }
+    for route in routes.iter().filter(|route| route.rule.country.is_some()) {
+        let what = "no jurisdiction has countries: every request without a token is refused here";
+        let remedy = "write countries = [\"@eea\"] or the like in a jurisdiction";
+        reader.warning(&route.path.key("country"), what, remedy);
+    }
+}
+
+/// Builds the table. Without a topology the patterns are checked all the same.
+pub(super) fn table(
+    routes: Vec<RouteKeys>,
+    places: &Places<'_>,
+    topology: Option<&Topology>,
+    reader: &Reader<'_>,
+) -> RouteTable {
+    check_countries(&routes, places, reader);
+    let mut paths = Vec::with_capacity(routes.len());
+    let mut rules = Vec::with_capacity(routes.len());
+    for RouteKeys { path, mut rule, jurisdiction } in routes {
+        rule.jurisdiction = jurisdiction.and_then(|name| places.jurisdiction(&name, topology, reader));
+        paths.push(path);
+        rules.push(rule);
+    }
+    RouteTable::new(rules).unwrap_or_else(|faults| {
+        for (index, fault) in faults {
+            let remedy = match fault {
+                RouteFault::Form(_) => "write \"/path\" or \"METHOD /path\", the method in capitals",
+                RouteFault::MisplacedRest(_) => "write ** as the last segment; {name} stands for one segment",
+                RouteFault::Conflict { .. } => "keep one of the two, or name their parameters alike",
+                RouteFault::NoSuchParameter { .. } => "name a {parameter} of the pattern",
+            };
+            reader.error(&paths[index], fault.to_string(), remedy);
+        }
+        RouteTable::default()
+    })
+}
+
+fn country(section: &Section<'_>) -> Option<CountrySource> {
+    let text = section.text("country", "`json:` and a JSON pointer (RFC 6901)")?;
+    let (what, remedy) = match text.value.strip_prefix("json:") {
+        Some(pointer) if is_pointer(pointer) => return Some(CountrySource::Json(pointer.to_owned())),
+        Some(_) => {
+            (format!("{} has no JSON pointer", text.shown()), "write json:/billing/country (RFC 6901)")
+        }
+        None => (format!("{} is no place for a country", text.shown()), "write json:/billing/country"),
+    };
+    section.reader.error(&text.path, what, remedy);
+    None
+}
+
+/// RFC 6901 §3, and not the whole document.
+fn is_pointer(text: &str) -> bool {
+    text.starts_with('/') && text.split('~').skip(1).all(|after| after.starts_with(['0', '1']))
+}
+
+fn subject(section: &Section<'_>) -> Option<String> {
+    let text = section.text("subject", "`path:` and a parameter of the pattern")?;
+    match text.value.strip_prefix("path:") {
+        Some(parameter) if !parameter.is_empty() => Some(parameter.to_owned()),
+        _ => {
+            let what = format!("{} is no place for a subject", text.shown());
+            section.reader.error(&text.path, what, "write path:org for the {org} of the pattern");
+            None
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What a right file means.
+
+use std::time::Duration;
+
+use crate::auth::{Algorithm, KeySource, RequiredClaims, TokenSource};
+use crate::domain::countries::Country;
+use crate::domain::decide::Access;
+use crate::domain::routes::CountrySource;
+use crate::domain::topology::Mode;
+
+use super::*;
+use crate::config::{AccessLogTarget, Endpoint};
+
+#[test]
+fn every_section_arrives() {
+    let config = Config::parse(TWO_REGIONS, Path::new("/etc/residency/two.toml"), &complete_environment())
+        .expect("it is right")
+        .config;
+    let topology = &config.topology;
+    let [us, eu] = ["us", "eu"].map(|name| topology.jurisdiction(name).expect(name));
+    let [here, frankfurt] = ["us-east", "eu-frankfurt"].map(|name| topology.region(name).expect(name));
+    assert_eq!(config.region, here);
+    assert_eq!((topology.home(us), topology.home(eu)), (here, frankfurt));
+    assert_eq!((topology.lawful_regions(us).len(), topology.lawful_regions(eu).len()), (2, 1));
+    assert_eq!((topology.mode(us), topology.mode(eu)), (Mode::Enforce, Mode::Observe));
+    assert_eq!(topology.jurisdiction_of_claim("US"), Some(us));
+    assert_eq!(topology.jurisdiction_of_country(Country::parse("NO").expect("a code")), Some(eu));
+    assert_eq!(topology.jurisdiction_of_country(Country::parse("BR").expect("a code")), Some(us));
+    assert_eq!(topology.nearest(frankfurt), [frankfurt, here]);
+
+    let own = config.own_region();
+    let api: Vec<&str> = own.api.iter().map(Endpoint::as_str).collect();
+    assert_eq!(api, ["10.1.0.11:3000", "[fd00::12]:3000"]);
+    let databases: Vec<_> = own.databases.iter().map(|(id, url)| (*id, url.address())).collect();
+    assert_eq!(databases, [(us, "10.1.0.3:5432/app")]);
+    assert!(own.redis.is_some());
+    let other = &config.regions[frankfurt.index()];
+    assert_eq!(other.gateway.as_ref().map(Endpoint::as_str), Some("gateway.eu.example.com:7443"));
+    assert!(other.databases.is_empty() && other.redis.is_none(), "only its own gateway reads those");
+
+    assert_eq!(config.listen.internal, Some("0.0.0.0:7443".parse().expect("an address")));
+    assert_eq!(config.listen.admin, Some("127.0.0.1:9901".parse().expect("an address")));
+    assert_eq!(config.listen.workers, 2);
+    assert_eq!(config.internal_tls.as_deref(), Some(Path::new("/etc/residency/pki")));
+    let tls = config.tls.expect("two files");
+    assert_eq!(tls.certificate, Path::new("/etc/residency/chain.pem"));
+    assert_eq!(tls.key, Path::new("/etc/residency/key.pem"));
+    assert_eq!(config.trusted_proxies.len(), 2);
+    assert_eq!(config.trusted_proxies[1].to_string(), "192.0.2.7/32");
+
+    let routes = &config.routes;
+    let rule = |method, path| routes.find(method, path).expect(path).rule;
+    assert_eq!(rule("POST", "/search").access, Some(Access::Read));
+    let country = CountrySource::Json("/billing/country".to_owned());
+    assert_eq!(rule("POST", "/signup").country, Some(country));
+    assert_eq!(rule("POST", "/webhooks/a/b").jurisdiction, Some(us));
+    assert_eq!(routes.find("GET", "/orgs/acme/x").expect("a rule").subject, Some("acme"));
+
+    assert_eq!(config.timeouts.first_byte, Duration::from_secs(5));
+    assert_eq!(config.timeouts.connect, Duration::from_secs(2));
+    assert_eq!((config.limits.peek_bytes, config.limits.headers), (0x4000, 100));
+    assert_eq!(config.health.lag_limit, Duration::from_millis(250));
+    assert_eq!(config.health.external[0].name, "stripe");
+    assert!(config.signing_secret.is_some() && config.log.subject_key.is_some());
+    assert_eq!(config.log.level, "debug");
+    assert_eq!(config.log.access, AccessLogTarget::File("/etc/residency/access.log".into()));
+}
+
+#[test]
+fn an_issuer_takes_from_token_what_it_leaves_out_but_not_who_it_is() {
+    let token = config(TWO_REGIONS, &complete_environment()).token;
+    assert!(
+        matches!(&token.from[..], [TokenSource::Bearer, TokenSource::Cookie(name)] if name.as_str() == "access_token")
+    );
+    let [first, second] = &token.issuers[..] else { panic!("{:?}", token.issuers) };
+    assert_eq!(first.issuer.as_deref(), Some("https://auth.example.com"));
+    assert_eq!(first.algorithms, Algorithm::DEFAULT);
+    assert_eq!(first.keys, KeySource::Url("https://auth.example.com/jwks.json".to_owned()));
+    assert_eq!(second.issuer.as_deref(), Some("https://old.example.com"));
+    assert_eq!(second.algorithms, [Algorithm::Hs256]);
+    assert!(matches!(second.keys, KeySource::Secret(_)));
+    for issuer in &token.issuers {
+        assert_eq!(issuer.audiences, ["api", "admin"]);
+        assert_eq!(issuer.leeway, Duration::from_secs(30));
+        assert_eq!(issuer.claims.jurisdiction.as_str(), "app.region");
+        assert_eq!(issuer.required, RequiredClaims { iss: true, aud: true, exp: true, nbf: false });
+    }
+    assert_eq!((first.claims.subject.as_str(), second.claims.subject.as_str()), ("sub", "org_id"));
+}
+
+#[test]
+fn what_is_required_of_a_token_follows_from_what_is_known() {
+    let table = [
+        ("", RequiredClaims { iss: false, aud: false, exp: true, nbf: false }),
+        ("issuer = \"i\"", RequiredClaims { iss: true, aud: false, exp: true, nbf: false }),
+        ("audience = \"a\"", RequiredClaims { iss: false, aud: true, exp: true, nbf: false }),
+        ("require = [\"exp\", \"nbf\"]", RequiredClaims { iss: false, aud: false, exp: true, nbf: true }),
+    ];
+    for (keys, required) in table {
+        let text = format!(
+            "region = \"r\"\nupstream = \"127.0.0.1:3000\"\nserves = [\"us\"]\n[token]\njwks = \"file:/k\"\n{keys}"
+        );
+        assert_eq!(config(&text, &Environment::default()).token.issuers[0].required, required, "{keys}");
+    }
+}
+
+#[test]
+fn the_short_forms_mean_what_the_long_form_says() {
+    let short = "region = \"us-east\"\nupstream = [\"127.0.0.1:3000\", \"127.0.0.1:3001\"]\n\
+                 serves = [\"us\", \"ca\"]\njwks = \"file:/k\"\nmode = \"observe\"\n";
+    let long = "region = \"us-east\"\nmode = \"observe\"\ntoken.jwks = \"file:/k\"\n\
+                jurisdictions.us.home = \"us-east\"\njurisdictions.ca.home = \"us-east\"\n\
+                regions.us-east.upstreams.api = [\"127.0.0.1:3000\", \"127.0.0.1:3001\"]\n";
+    let [short, long] = [short, long].map(|text| {
+        // A map's order is its own.
+        let config = config(text, &Environment::default());
+        let claims = ["us", "ca", "eu"].map(|claim| config.topology.jurisdiction_of_claim(claim));
+        let modes: Vec<_> = config.topology.jurisdictions().map(|each| config.topology.mode(each)).collect();
+        let token = format!("{:?}", config.token);
+        (claims, modes, format!("{:?} {:?} {:?}", config.regions, config.listen, config.timeouts), token)
+    });
+    assert_eq!(short, long);
+}
+
+#[test]
+fn listeners_have_the_defaults_their_certificates_allow() {
+    let sidecar = "region = \"r\"\nupstream = \"127.0.0.1:3000\"\nserves = [\"us\"]\njwks = \"file:/k\"\n";
+    let listen = |more: &str| config(&format!("{sidecar}{more}"), &Environment::default()).listen;
+    let plain = listen("");
+    assert_eq!((plain.https, plain.internal), (None, None));
+    assert_eq!(plain.http.map(|address| address.port()), Some(8080));
+    assert!(plain.workers >= 1);
+    let tls = listen("tls = { certificate = \"file:c\", key = \"file:k\" }");
+    assert_eq!(tls.https.map(|address| address.port()), Some(8443));
+    let internal = listen("internal_tls = \"dir:pki\"");
+    assert_eq!(internal.internal.map(|address| address.port()), Some(7443));
+    let off = listen("internal_tls = \"dir:pki\"\nlisten = { internal = \"off\", admin = \"off\" }");
+    assert_eq!((off.internal, off.admin), (None, None));
+}
+
+#[test]
+fn secrets_are_in_no_debug_output() {
+    let shown = format!("{:?}", config(TWO_REGIONS, &complete_environment()));
+    assert!(!shown.contains("secret-"), "{shown}");
+}

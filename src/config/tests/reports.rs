@@ -1,0 +1,274 @@
+//! What an operator reads when a file is wrong. One file a theme, every fault in it at once.
+
+use super::*;
+
+const NOTHING: &[(&str, &str)] = &[];
+
+fn report_of(text: &str) -> String {
+    report(text, &environment(NOTHING))
+}
+
+#[test]
+fn syntax_has_line_and_column_and_shows_no_content() {
+    let text = "region = \"us-east\"\n[token\njwks = \"file:/secret-a\nmode = = 3\n[api]\nsigning_secret = secret-b\n";
+    let report = report_of(text);
+    assert!(!report.contains("secret-"), "{report}");
+    insta::assert_snapshot!(report);
+}
+
+#[test]
+fn names_and_types() {
+    insta::assert_snapshot!(report_of(
+        r#"
+region = "us-eest"
+mod = "enforce"
+issuer = "https://auth.example.com"
+mode = "enforced"
+trusted_proxies = ["10.0.0.0/8", "the office"]
+internal_tls = "/etc/residency/pki"
+[token]
+jwk = "https://auth.example.com/jwks.json"
+leeway_s = "30"
+from = ["bearer", "query:token", "cookie:a b"]
+algorithms = ["RS256", "none", "RS25"]
+require = ["exp", "jti"]
+jurisdiction_claim = ""
+on_missing = "eu"
+[jurisdictions.us]
+hom = "us-east"
+replicas = "us-west"
+countries = ["*", "@eu", "USA"]
+durability = "remoet"
+[jurisdictions.EU]
+home = "eu-frankfrut"
+[regions.us-east]
+gateway = "http://10.1.0.2:7443"
+upstream = { api = ["10.1.0.11:3000"] }
+nearest = ["us-east", "eu-frankfurt"]
+databases = "env:PG"
+[regions.us-west]
+gateway = "10.3.0.2"
+upstreams = { web = ["10.1.0.11:3000"] }
+nearest = ["us-east", "eu-frankfurt"]
+[timeouts]
+connect_ms = 0
+idle_ms = 1.5
+drain = 30
+[limits]
+header_bytes = 4096
+connections = true
+[listen]
+http = "8080"
+admin = 9901
+[log]
+level = "verbose"
+access = "stderr"
+"#
+    ));
+}
+
+#[test]
+fn parts_that_do_not_fit_together() {
+    insta::assert_snapshot!(report_of(
+        r#"
+region = "us-east"
+upstream = "127.0.0.1:3000"
+jwks = "https://auth.example.com/jwks.json"
+serves = ["us"]
+[listen]
+http = "0.0.0.0:8080"
+https = "0.0.0.0:8443"
+internal = "127.0.0.1:8080"
+[token]
+jwks = "https://auth.example.com/jwks.json"
+[[token.issuers]]
+hs256_secret = "0123456789"
+[[token.issuers]]
+issuer = "a"
+algorithms = []
+jwks = "ftp://auth.example.com"
+[[token.issuers]]
+issuer = "a"
+algorithms = ["HS256"]
+jwks = "https://auth.example.com/jwks.json"
+[[token.issuers]]
+issuer = "b"
+[jurisdictions.us]
+home = "us-east"
+countries = ["US", "FR", "*"]
+durability = "remote"
+[jurisdictions.eu]
+home = "us-east"
+replicas = ["us-east"]
+claim_values = ["eu", "us"]
+countries = ["@eu27", "*"]
+[regions.us-east]
+upstreams = { api = ["127.0.0.1:8080"] }
+databases = { us = "mysql://127.0.0.1/app", mars = "env:PG_MARS" }
+redis = "env:REDIS"
+[regions.eu-frankfurt]
+databases = { eu = "env:PG_EU" }
+[routes]
+"post /search" = { access = "read" }
+"POST /a/**/b" = { access = "reads" }
+"POST /signup" = { country = "json:billing.country", jurisdiction = "us" }
+"POST /hooks" = { country = "header:x-country", jurisdiction = "mars" }
+"/orgs/{id}" = { subject = "path:org", access = "read" }
+"/same/{a}" = { subject = "org" }
+"/same/{b}" = {}
+[health]
+dead_after_ms = 100
+external = [{ name = "stripe" }, { name = "x", url = "stripe.com" }, "y"]
+[tls]
+certificate = "file:/etc/residency/chain.pem"
+"#
+    ));
+}
+
+#[test]
+fn nothing_at_all() {
+    insta::assert_snapshot!(report_of(""));
+}
+
+#[test]
+fn own_region_alone() {
+    insta::assert_snapshot!(report_of(
+        "region = \"a\"\njurisdictions.us.home = \"a\"\n[regions.a]\nredis = \"rediss://h\"\n[regions.b]\n[token]\n"
+    ));
+}
+
+/// The rest of the file is still looked at when regions and jurisdictions don't fit together.
+#[test]
+fn one_fault_hides_no_other() {
+    insta::assert_snapshot!(report_of(
+        r#"
+region = "us-east"
+internal_tls = "dir:pki"
+listen = { http = "off" }
+[token]
+jwks = "file:keys.json"
+on_unknown = "mars"
+audience = []
+[jurisdictions.us]
+home = "mars"
+replicas = ["us-east"]
+[regions.us-east]
+upstreams = { api = [] }
+databases = { us = "env:PG_US", eu = "env:PG_EU" }
+redis = "env:REDIS"
+[regions.eu-frankfurt]
+gateway = "10.1.0.2"
+upstreams = { api = ["env:API_IN_FRANKFURT"] }
+[regions.eu-nuremberg]
+gateway = "10.3.0.2:7443"
+[regions.ap-singapore]
+gateway = "10.3.0.2:7443"
+[regions]
+mars-one = "10.4.0.2:7443"
+[routes]
+"POST /hooks" = { jurisdiction = "eu" }
+"POST /search" = "read"
+"#
+    ));
+}
+
+#[test]
+fn the_environment() {
+    let text = r#"
+region = "env:REGION"
+upstream = ["env:API_1", "env:API_2", "env:"]
+serves = "env:SERVES"
+jwks = "env:JWKS"
+listen = { workers = "env:WORKERS" }
+log = { subject_key = "env:SUBJECT_KEY" }
+"#;
+    let variables = [
+        ("REGION", "us-east"),
+        ("API_1", "not an endpoint"),
+        ("SERVES", "us, eu"),
+        ("JWKS", " "),
+        ("WORKERS", "0"),
+        ("SUBJECT_KEY", "short"),
+        ("RESIDENCY_TOKEN__ISUER", "x"),
+        ("RESIDENCY_REGIONS__US_WEST__GATEWAY", "x"),
+        ("RESIDENCY_MODE", "observed"),
+        ("RESIDENCY_TIMEOUTS__DRAIN_MS", "30s"),
+        ("RESIDENCY_TRUSTED_PROXIES", "[10.0.0.0/8]"),
+    ];
+    insta::assert_snapshot!(report(text, &environment(&variables)));
+}
+
+#[test]
+fn a_file_that_is_not_there() {
+    let errors = Config::load(Path::new("/nowhere/residency.toml"), &Environment::default());
+    insta::assert_snapshot!(errors.expect_err("there is no such file"));
+}
+
+#[test]
+fn warnings() {
+    let text = r#"
+region = "us-east"
+internal_tls = "dir:/pki"
+trusted_proxies = ["0.0.0.0/0"]
+[token]
+issuer = "https://auth.example.com"
+audience = "api"
+jwks = "http://auth.example.com/jwks.json"
+leeway_s = 301
+require = ["iss"]
+[jurisdictions.us]
+home = "us-east"
+[regions.us-east]
+upstreams = { api = ["127.0.0.1:3000"] }
+redis = "redis://u:p@127.0.0.1/"
+[regions.attic]
+gateway = "10.3.0.2:7443"
+databases = {}
+[regions.eu-frankfurt]
+gateway = "10.2.0.2:7443"
+databases = { us = "env:PG_US" }
+[routes]
+"POST /signup" = { country = "json:/country" }
+[timeouts]
+upstream_idle_ms = 5000
+[api]
+signing_secret = "0123456789012345678901234567890123456789"
+"#;
+    let text = text.replace("home = \"us-east\"\n", "home = \"us-east\"\nreplicas = [\"eu-frankfurt\"]\n");
+    let loaded = parse(&text, &environment(NOTHING)).unwrap_or_else(|errors| panic!("{errors}"));
+    let shown: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(shown.join("\n\n"));
+}
+
+/// Secrets by every way they come in, all of them wrong, none of them shown.
+#[test]
+fn no_report_shows_a_secret() {
+    let text = r#"
+region = "env:SECRET_A"
+jwks = "https://u:secret-inline@auth.example.com/"
+upstream = "env:SECRET_B"
+serves = ["env:SECRET_C"]
+mode = "env:SECRET_A"
+[token]
+hs256_secret = "secret-short"
+[api]
+signing_secret = "env:SECRET_A"
+[log]
+subject_key = "secret-key"
+access = "env:SECRET_B"
+[listen]
+http = "env:SECRET_A"
+workers = "env:SECRET_A"
+[regions.a]
+redis = "secret-redis"
+databases = { us = "secret-database" }
+"#;
+    let variables = [
+        ("SECRET_A", "secret-a"),
+        ("SECRET_B", "secret-b"),
+        ("SECRET_C", "secret-c"),
+        ("RESIDENCY_API__SIGNING_SECRET", "secret-d"),
+    ];
+    let report = report(text, &environment(&variables));
+    assert!(!report.contains("secret-"), "{report}");
+}
