@@ -49,7 +49,7 @@ use self::{
     ledger::Ledger,
     report::Report,
     sky::Sky,
-    weather::{Weather, recovered},
+    weather::{SETTLE, Weather, recovered},
 };
 use crate::world::{Api, Port, Region, World};
 
@@ -99,15 +99,15 @@ async fn scenario(options: &Options, say: impl Fn(&str) + Clone + Send + Sync + 
     say("users and their tokens");
     let run = Duration::from_secs(options.requests / options.rate.max(1)).max(LEAST_RUN);
     let interval = run.div_f64(options.requests.max(1) as f64);
-    let population = Population::new(&world.keys().signer()?, &world.keys().active()?, options.subjects, run)?;
+    let population =
+        Population::new(&world.keys().signer()?, &world.keys().active()?, options.subjects, run)?;
     let draw = Draw { seed: options.seed, population: Arc::new(population) };
     let ledger = Arc::new(Mutex::new(Ledger::new(draw.clone(), options.requests)));
-    let places = world
-        .api_processes()
-        .iter()
-        .map(|&place| (place, world.address(place.0, Port::Api(place.1))));
+    let places =
+        world.api_processes().iter().map(|&place| (place, world.address(place.0, Port::Api(place.1))));
     let apis = Rc::new(Apis::start(places, &ledger)?);
     recovered(&world, HEALTHY).await.context("before the first request")?;
+    sleep(SETTLE).await;
 
     say(&format!("{} requests, {} clients, seed {}", options.requests, options.clients, options.seed));
     let (world, sky, over) = (Rc::new(world), Rc::new(Sky::default()), Rc::new(Cell::new(false)));

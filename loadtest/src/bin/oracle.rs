@@ -25,9 +25,9 @@ struct Arguments {
     /// Most requests that begin in a second.
     #[arg(long, default_value_t = 2_000)]
     rate: u64,
-    /// Users of each jurisdiction.
-    #[arg(long, default_value_t = 2_000)]
-    subjects: usize,
+    /// Users of each jurisdiction; default one for every ten requests, 100 to 2,000.
+    #[arg(long)]
+    subjects: Option<usize>,
     /// The directory with residency-gateway and residency-migrate; default: this program's own.
     #[arg(long)]
     programs: Option<PathBuf>,
@@ -39,8 +39,9 @@ struct Arguments {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
+    let subjects = arguments.subjects.unwrap_or((arguments.requests / 10).clamp(100, 2_000) as usize);
     ensure!(
-        arguments.requests > 0 && arguments.clients > 0 && arguments.rate > 0 && arguments.subjects > 0,
+        arguments.requests > 0 && arguments.clients > 0 && arguments.rate > 0 && subjects > 0,
         "requests, clients, rate and subjects start at 1"
     );
     let own = std::env::current_exe().context("this program's own path")?;
@@ -60,7 +61,7 @@ async fn main() -> Result<ExitCode> {
         bound: arguments.seconds.map(Duration::from_secs),
         clients: arguments.clients,
         rate: arguments.rate,
-        subjects: arguments.subjects,
+        subjects,
     };
     let began = Instant::now();
     let report = oracle::run(&options, move |line| {

@@ -111,7 +111,12 @@ impl Drop for Apis {
 }
 
 /// One process, through all its lives.
-async fn process(region: Region, address: SocketAddr, mut up: watch::Receiver<bool>, ledger: Arc<Mutex<Ledger>>) {
+async fn process(
+    region: Region,
+    address: SocketAddr,
+    mut up: watch::Receiver<bool>,
+    ledger: Arc<Mutex<Ledger>>,
+) {
     while up.wait_for(|up| *up).await.is_ok() {
         let Ok(listener) = TcpListener::bind(address).await else {
             sleep(REBIND).await;
@@ -140,13 +145,17 @@ async fn process(region: Region, address: SocketAddr, mut up: watch::Receiver<bo
     }
 }
 
-async fn connection(region: Region, stream: TcpStream, up: watch::Receiver<bool>, ledger: Arc<Mutex<Ledger>>) {
+async fn connection(
+    region: Region,
+    stream: TcpStream,
+    up: watch::Receiver<bool>,
+    ledger: Arc<Mutex<Ledger>>,
+) {
     // Without it answers wait for acknowledgements; a fault shows at the first read.
     let _ = stream.set_nodelay(true);
     let hang_up = Arc::new(Notify::new());
-    let service = service_fn(|request| {
-        take(region, request, up.clone(), Arc::clone(&ledger), Arc::clone(&hang_up))
-    });
+    let service =
+        service_fn(|request| take(region, request, up.clone(), Arc::clone(&ledger), Arc::clone(&hang_up)));
     let served = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades();
     tokio::select! {
         // The gateway's faults show in what clients get.
@@ -183,11 +192,13 @@ async fn take(
         hang_up.notify_one();
     }
     if known.is_upgrade() && answer.status != StatusCode::CONFLICT {
-        let accept = parts.headers.get(header::SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
+        let accept =
+            parts.headers.get(header::SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
         if let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() {
             tokio::spawn(echo(upgrade, up));
         }
-        let mut response = respond(region, &known, answer, StatusCode::SWITCHING_PROTOCOLS, Pieces::default())?;
+        let mut response =
+            respond(region, &known, answer, StatusCode::SWITCHING_PROTOCOLS, Pieces::default())?;
         let headers = response.headers_mut();
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::{
-    body::Incoming,
+    body::{Body as _, Incoming},
     client::conn::http1::{self, SendRequest},
 };
 use hyper_util::rt::TokioIo;
@@ -99,9 +99,9 @@ impl Load {
     async fn ask(&self, line: &mut Line, gateway: SocketAddr, request: &Request) -> bool {
         let look = self.sky.look();
         let patience = if request.hasty { Duration::from_millis(1 + request.id % 40) } else { PATIENCE };
-        let ended = timeout(patience, self.exchange(line, gateway, request)).await.unwrap_or({
-            Err(if request.hasty { Silence::Left } else { Silence::TimedOut })
-        });
+        let ended = timeout(patience, self.exchange(line, gateway, request))
+            .await
+            .unwrap_or(Err(if request.hasty { Silence::Left } else { Silence::TimedOut }));
         let moment = Moment { calm: self.sky.calm_since(look), unix_s: unix_s() };
         match ended {
             Ok(reply) => {
@@ -116,7 +116,12 @@ impl Load {
     }
 
     /// The line is kept only when the exchange went through.
-    async fn exchange(&self, line: &mut Line, gateway: SocketAddr, request: &Request) -> Result<Reply, Silence> {
+    async fn exchange(
+        &self,
+        line: &mut Line,
+        gateway: SocketAddr,
+        request: &Request,
+    ) -> Result<Reply, Silence> {
         let mut kept = line.take().filter(|_| !request.afresh);
         if let Some(sender) = &mut kept
             && sender.ready().await.is_err()
@@ -220,6 +225,10 @@ fn message(request: &Request, gateway: SocketAddr) -> Result<http::Request<Piece
         }
         _ => {}
     }
+    if message.body().size_hint().exact().is_none() {
+        // Else hyper sends no body with a GET or a HEAD.
+        message.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     Ok(message)
 }
 
@@ -253,12 +262,17 @@ fn upload(request: &Request) -> Pieces {
 async fn read(request: &Request, response: Response<Incoming>) -> Reply {
     let (head, body) = response.into_parts();
     let body = Limited::new(body, MOST_ANSWER).collect().await.map(http_body_util::Collected::to_bytes);
-    let problem = head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/problem+json");
+    let problem =
+        head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/problem+json");
     let code = body.as_ref().ok().filter(|_| problem).and_then(|bytes| code(bytes));
     let content = match body {
         Err(_) => Content::Partial,
         Ok(bytes) if head.headers.contains_key(ID) => {
-            if bytes == due(request) { Content::Right } else { Content::Wrong }
+            if bytes == due(request) {
+                Content::Right
+            } else {
+                Content::Wrong
+            }
         }
         Ok(_) => Content::Right,
     };
@@ -268,7 +282,9 @@ async fn read(request: &Request, response: Response<Incoming>) -> Reply {
 /// The body of the API's answer to it.
 fn due(request: &Request) -> Bytes {
     match request.conduct {
-        Conduct::Answer(answer) if request.method != Method::HEAD => Request::answer(request.id, answer.length),
+        Conduct::Answer(answer) if request.method != Method::HEAD => {
+            Request::answer(request.id, answer.length)
+        }
         _ => Bytes::new(),
     }
 }

@@ -55,7 +55,9 @@ impl Population {
             anyhow::Ok(Arc::new(Credential { token, truth: Truth::Subject { subject, jurisdiction, until } }))
         };
         let all = |jurisdiction| {
-            (0..subjects).map(move |number| good(jurisdiction, number, now + LIFETIME_S)).collect::<Result<_>>()
+            (0..subjects)
+                .map(move |number| good(jurisdiction, number, now + LIFETIME_S))
+                .collect::<Result<_>>()
         };
         let expiring = (0..EXPIRING)
             .map(|number| {

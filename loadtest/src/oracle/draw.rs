@@ -44,17 +44,42 @@ const FORGED: &[(&str, &str)] = &[
 ];
 
 /// Paths without a rule. `{}` stands for a number.
-const PAGES: &[&str] =
-    &["/", "/me", "/orders", "/orders/{}", "/products?page={}", "/transfers/{}", "/signup", "/reports/{}/a?b=c%20d"];
+const PAGES: &[&str] = &[
+    "/",
+    "/me",
+    "/orders",
+    "/orders/{}",
+    "/products?page={}",
+    "/transfers/{}",
+    "/signup",
+    "/reports/{}/a?b=c%20d",
+];
 
 /// Paths that look like those of a rule.
 const NEAR_MISSES: &[&str] = &[
-    "/search/", "/Search", "/searches", "/search/{}", "/%73earch", "/signup/", "/LOGIN", "/live/{}", "/webhook",
-    "/webhooksx/{}", "/orgs", "/search;v=1", "/v1/search",
+    "/search/",
+    "/Search",
+    "/searches",
+    "/search/{}",
+    "/%73earch",
+    "/signup/",
+    "/LOGIN",
+    "/live/{}",
+    "/webhook",
+    "/webhooksx/{}",
+    "/orgs",
+    "/search;v=1",
+    "/v1/search",
 ];
 
 const CROOKED: &[&str] = &[
-    "/orders/../search", "/./me", "/me/..", "/%2e%2e/search", "/orgs/acme/%2E./x", "/webhooks/.%2e/orders", "/..",
+    "/orders/../search",
+    "/./me",
+    "/me/..",
+    "/%2e%2e/search",
+    "/orgs/acme/%2E./x",
+    "/webhooks/.%2e/orders",
+    "/..",
 ];
 
 const OWN: &[&str] = &["/health/basic", "/health/basic?jurisdiction=eu"];
@@ -63,12 +88,23 @@ const ORGANISATIONS: &[&str] = &["acme", "globex", "initech", "us_user_000001"];
 
 /// Countries as people write them.
 const COUNTRIES: &[&str] = &[
-    "DE", "FR", "NL", "IE", "GR", "EL", "IS", "LI", "NO", "RE", "AX", "MT", "de", "nO", "el", "US", "us", "CA", "GB",
-    "CH", "GL", "FO", "SG", "IN", "BR", "JP", "AU", "ZA", "TR", "UA",
+    "DE", "FR", "NL", "IE", "GR", "EL", "IS", "LI", "NO", "RE", "AX", "MT", "de", "nO", "el", "US", "us",
+    "CA", "GB", "CH", "GL", "FO", "SG", "IN", "BR", "JP", "AU", "ZA", "TR", "UA",
 ];
 
 const GARBLED: &[&str] = &[
-    "7", "null", "true", "[\"DE\"]", "{\"code\":\"DE\"}", "\"Germany\"", "\"D\"", "\"\"", "\"D3\"", "DE", "\"DE", "\"D E\"",
+    "7",
+    "null",
+    "true",
+    "[\"DE\"]",
+    "{\"code\":\"DE\"}",
+    "\"Germany\"",
+    "\"D\"",
+    "\"\"",
+    "\"D3\"",
+    "DE",
+    "\"DE",
+    "\"D E\"",
 ];
 
 #[derive(Clone, Copy)]
@@ -104,7 +140,11 @@ impl Draw {
         let (method, target, meaning) = errand(dice, purpose);
         let body = body(dice, id, &method, purpose, meaning);
         let credential = self.credential(dice, purpose);
-        let forged = if dice.chance(300) { (0..dice.between(1..=4)).map(|_| *dice.pick(FORGED)).collect() } else { Vec::new() };
+        let forged = if dice.chance(300) {
+            (0..dice.between(1..=4)).map(|_| *dice.pick(FORGED)).collect()
+        } else {
+            Vec::new()
+        };
         Request {
             id,
             edge: *dice.pick(&Region::ALL),

@@ -17,8 +17,9 @@ const EXPIRY_SLACK_S: u64 = 3;
 
 /// The European Economic Area, with those parts of its states that have a code of their own.
 const EEA: &[&str] = &[
-    "AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU", "IE", "IT", "LT", "LU", "LV",
-    "MT", "NL", "PL", "PT", "RO", "SE", "SI", "SK", "IS", "LI", "NO", "AX", "GF", "GP", "MF", "MQ", "RE", "YT",
+    "AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU", "IE", "IT", "LT",
+    "LU", "LV", "MT", "NL", "PL", "PT", "RO", "SE", "SI", "SK", "IS", "LI", "NO", "AX", "GF", "GP", "MF",
+    "MQ", "RE", "YT",
 ];
 
 /// What the law says about a request.
@@ -164,9 +165,7 @@ fn writes(request: &Request) -> bool {
     match request.meaning {
         Meaning::Search => false,
         Meaning::Live => true,
-        _ => {
-            request.is_upgrade() || ![Method::GET, Method::HEAD, Method::OPTIONS].contains(&request.method)
-        }
+        _ => request.is_upgrade() || ![Method::GET, Method::HEAD, Method::OPTIONS].contains(&request.method),
     }
 }
 
@@ -212,7 +211,12 @@ pub(super) fn right(request: &Request) -> Right {
 }
 
 /// Everything that is wrong with a delivery of `request` to the API of `region`.
-pub(super) fn judge(request: &Request, region: Region, head: &Parts, now_unix_s: u64) -> Vec<(Breach, String)> {
+pub(super) fn judge(
+    request: &Request,
+    region: Region,
+    head: &Parts,
+    now_unix_s: u64,
+) -> Vec<(Breach, String)> {
     let mut breaches = Vec::new();
     match right(request) {
         Right::Nowhere { .. } => {
@@ -226,7 +230,7 @@ pub(super) fn judge(request: &Request, region: Region, head: &Parts, now_unix_s:
                 breaches.push((Breach::WriteAwayFromHome, format!("{:?} in {region}", grant.jurisdiction)));
             }
             if let Some(until) = grant.until
-                && now_unix_s > until + EXPIRY_SLACK_S
+                && now_unix_s > until.saturating_add(EXPIRY_SLACK_S)
             {
                 breaches.push((Breach::Expired, format!("{} s after its end", now_unix_s - until)));
             }
@@ -275,7 +279,7 @@ pub(super) fn ours(headers: &HeaderMap) -> impl Iterator<Item = &HeaderName> {
 }
 
 /// What was shown for identity, in words.
-fn shown(request: &Request) -> String {
+pub(super) fn shown(request: &Request) -> String {
     match request.credential.as_deref().map(|credential| &credential.truth) {
         None => format!("no token, as {:?}", request.meaning),
         Some(Truth::Worthless { why, .. }) => format!("a token that is worth nothing: {why}"),

@@ -216,7 +216,7 @@ impl Ledger {
         };
         if due != got && self.tally.surprises.len() < 4 * QUOTED {
             let code = reply.code.as_deref().unwrap_or("-");
-            let text = format!("{}: {got} {code}, due {due}; {:?}", brief(request), request.credential);
+            let text = format!("{}: {got} {code}, due {due}, with {}", brief(request), law::shown(request));
             self.tally.surprises.push(text);
         }
     }

@@ -192,7 +192,14 @@ fn checks(wanted: Option<u64>, ledger: &Ledger, past: &Past) -> Vec<Check> {
     check(
         "after every storm all gateways are healthy again",
         past.recovered == past.storms && past.trouble.is_none(),
-        past.trouble.clone().unwrap_or_else(|| format!("{} of {}, the slowest {:.1} s after the last fault", past.recovered, past.storms, past.slowest.as_secs_f64())),
+        past.trouble.clone().unwrap_or_else(|| {
+            format!(
+                "{} of {}, the slowest {:.1} s after the last fault",
+                past.recovered,
+                past.storms,
+                past.slowest.as_secs_f64()
+            )
+        }),
     );
     if let Some(wanted) = wanted {
         check("every request was asked", tally.asked == wanted, of(tally.asked, wanted));

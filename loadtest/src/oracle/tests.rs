@@ -2,13 +2,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, OnceLock},
-    time::Duration,
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
 
 use super::{
-    credentials::{Credential, Population, Truth, unix_s},
+    credentials::{Credential, Population, Truth},
     draw::Draw,
     law::{self, Breach, Grant, Right},
     ledger::{Content, Ledger, Moment, Reply, Silence},
@@ -26,7 +25,8 @@ fn population() -> Arc<Population> {
         let subject = format!("{jurisdiction}_user");
         credential(format!("{subject}.{until}"), Truth::Subject { subject, jurisdiction, until })
     };
-    let worthless = |why: &'static str, status| credential(why.replace(' ', "-"), Truth::Worthless { why, status });
+    let worthless =
+        |why: &'static str, status| credential(why.replace(' ', "-"), Truth::Worthless { why, status });
     Arc::new(Population {
         us: vec![subject(Jurisdiction::Us, u64::MAX)],
         eu: vec![subject(Jurisdiction::Eu, u64::MAX)],
@@ -122,18 +122,26 @@ fn judged(request: &Request, region: Region, change: impl Fn(&mut Parts)) -> Vec
 fn of(jurisdiction: Jurisdiction, writes: bool) -> Request {
     find(|request| {
         let subject = request.credential.is_some() && request.meaning == Meaning::Plain;
-        subject && grant(request).is_some_and(|grant| grant.jurisdiction == Some(jurisdiction) && grant.writes == writes)
+        subject
+            && grant(request)
+                .is_some_and(|grant| grant.jurisdiction == Some(jurisdiction) && grant.writes == writes)
     })
 }
 
 #[test]
 fn what_is_lawful_is_no_breach_wherever_it_may_arrive() {
     let mut kinds = BTreeSet::new();
+    // One book for each region that a request may be delivered in, so that none is delivered twice.
+    let mut ledgers = Region::ALL.map(|_| ledger());
     for request in requests() {
-        for region in grant(&request).into_iter().flat_map(|grant| grant.regions) {
-            assert_eq!(judged(&request, *region, |_| ()), [], "{request:?} in {region}");
+        let regions = grant(&request).map_or(&[][..], |grant| grant.regions);
+        for (ledger, region) in ledgers.iter_mut().zip(regions) {
+            deliver(ledger, &request, *region, &head(&request, *region), 0);
         }
         kinds.insert(format!("{:?}", request.meaning).split('(').next().unwrap_or_default().to_owned());
+    }
+    for mut ledger in ledgers {
+        assert_eq!(found(&mut ledger), [], "{:?}", ledger.breaches);
     }
     assert_eq!(kinds.len(), 8, "{kinds:?}");
 }
@@ -172,7 +180,8 @@ fn b_a_write_away_from_home_is_caught_and_a_read_there_is_none() {
     for request in [upgrade, arrival] {
         let home = grant(&request).expect("it was chosen so").regions;
         let jurisdiction = grant(&request).and_then(|grant| grant.jurisdiction).expect("it has one");
-        let away = law::regions(jurisdiction).iter().find(|region| !home.contains(region)).expect("a replica");
+        let away =
+            law::regions(jurisdiction).iter().find(|region| !home.contains(region)).expect("a replica");
         assert_eq!(judged(&request, *away, |_| ()), [(Breach::WriteAwayFromHome, 1)], "{request:?}");
     }
 }
@@ -197,7 +206,9 @@ fn c_what_nobody_knows_is_caught_wherever_it_arrives() {
         }
     }
     assert_eq!(kinds.len(), 7, "{kinds:?}");
-    let anonymous = find(|request| request.credential.is_none() && grant(request).is_some_and(|g| g.jurisdiction.is_none()));
+    let anonymous = find(|request| {
+        request.credential.is_none() && grant(request).is_some_and(|g| g.jurisdiction.is_none())
+    });
     for region in Region::ALL {
         assert_eq!(judged(&anonymous, region, |_| ()), []);
     }
@@ -260,9 +271,12 @@ fn d_every_header_that_is_not_exactly_right_is_caught() {
             headers.remove(&name);
         });
     }
-    for (name, forged) in
-        [("residency-hop", "us-east"), ("residency-mode", "observe"), ("residency-signature", "v1=0"), ("residency-x", "")]
-    {
+    for (name, forged) in [
+        ("residency-hop", "us-east"),
+        ("residency-mode", "observe"),
+        ("residency-signature", "v1=0"),
+        ("residency-x", ""),
+    ] {
         caught(&|headers| {
             headers.insert(HeaderName::from_static(name), value(forged));
         });
@@ -389,9 +403,12 @@ fn what_is_changed_on_its_way_is_caught() {
 #[test]
 fn a_refusal_that_was_delivered_is_caught() {
     let request = of(Jurisdiction::Us, true);
-    for (status, breaches) in
-        [(503, &[(Breach::BrokenPromise, 1)][..]), (401, &[(Breach::BrokenPromise, 1)]), (502, &[]), (504, &[])]
-    {
+    for (status, breaches) in [
+        (503, &[(Breach::BrokenPromise, 1)][..]),
+        (401, &[(Breach::BrokenPromise, 1)]),
+        (502, &[]),
+        (504, &[]),
+    ] {
         let mut ledger = ledger();
         ledger.answered(&request, &refusal(status), CALM);
         // It may come late.
@@ -421,7 +438,7 @@ fn a_header_that_is_not_for_clients_is_caught() {
     let request = of(Jurisdiction::Us, false);
     let leaks: [&dyn Fn(&mut HeaderMap); 4] = [
         &|headers| drop(headers.insert("residency-subject", value("admin"))),
-        &|headers| drop(headers.append("residency-served-by", value("us-east"))),
+        &|headers| assert!(headers.append("residency-served-by", value("us-east"))),
         &|headers| drop(headers.insert("residency-served-by", value("eu-frankfurt"))),
         &|headers| drop(headers.remove("residency-served-by")),
     ];
@@ -442,7 +459,8 @@ fn in_calm_what_gets_its_due_counts_and_what_does_not_is_told() {
         let plain = !request.is_upgrade() && !request.breaks_off();
         answered && plain && grant(request).is_some_and(|grant| grant.until != Some(1000))
     });
-    let unlawful = find(|request| law::right(request) == Right::Nowhere { status: 403 } && !request.breaks_off());
+    let unlawful =
+        find(|request| law::right(request) == Right::Nowhere { status: 403 } && !request.breaks_off());
     let region = grant(&lawful).expect("it was chosen so").regions[0];
     let mut ledger = ledger();
     deliver(&mut ledger, &lawful, region, &head(&lawful, region), 0);
@@ -475,10 +493,4 @@ fn the_mix_is_mostly_lawful_and_holds_everything() {
         assert!(requests().filter(|request| request.edge == edge).count() > 4000);
     }
     assert!(requests().filter(|request| !request.forged.is_empty()).count() > 5000);
-}
-
-#[test]
-fn tokens_are_what_their_truth_says() {
-    let directory = tempfile::tempdir().expect("a directory");
-    assert!(directory.path().exists() && unix_s() > 1_700_000_000 && Duration::ZERO.is_zero());
 }

@@ -24,7 +24,7 @@ use crate::world::{Call, Fault, Port, Region, Service, World};
 
 const CALM: Duration = Duration::from_secs(4);
 /// A gateway says that it is healthy one look before its neighbours know it.
-const SETTLE: Duration = Duration::from_millis(700);
+pub(super) const SETTLE: Duration = Duration::from_millis(700);
 /// How long healing may take: the longest silence, a standby that comes back, and a busy machine.
 const RECOVERY: Duration = Duration::from_secs(45);
 /// A drain's own deadline, and some more.
@@ -255,7 +255,8 @@ pub(super) async fn recovered(world: &World, patience: Duration) -> Result<()> {
     for region in Region::ALL {
         loop {
             let admin = world.address(region, Port::GatewayAdmin);
-            let look = timeout(Duration::from_secs(5), Call::new(admin, Method::GET, "/health/full").send()).await;
+            let look =
+                timeout(Duration::from_secs(5), Call::new(admin, Method::GET, "/health/full").send()).await;
             let seen = match look {
                 Ok(Ok(answer)) => {
                     let health: serde_json::Value = answer.json().unwrap_or_default();
