@@ -12,17 +12,19 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use super::body::ResponseBody;
-use super::connection::{Activity, Client, Phase};
+use super::connection::{Client, Phase};
 use super::forward::Forwarding;
 use super::headers;
-use super::identify::identify;
+use super::identify::{Known, known_identity, verify};
 use super::own_paths;
 use super::peek;
 use super::problem::Problem;
 use super::record::{Ending, Record};
+use super::tunnel::Tunnel;
 use super::worker::{Generation, Worker};
 use crate::domain::decide::{Access, Entry, Location};
-use crate::domain::routes::{RouteMatch, is_unambiguous};
+use crate::domain::routes::{CountrySource, RouteMatch, is_unambiguous};
+use crate::telemetry::UpstreamFailure;
 use crate::upstream::RequestBody;
 
 /// Answers one request. Never fails: what goes wrong becomes a [`Problem`].
@@ -42,10 +44,18 @@ pub async fn exchange(
         }
         return finish(client, response, ending);
     }
-    let outcome =
-        within_deadline(&client.activity, answer(worker, &generation, client, &mut ending.record, request))
-            .await
-            .unwrap_or(Err(Problem::UpstreamTimeout));
+    let outcome = {
+        let mut work = pin!(answer(worker, &generation, client, &mut ending.record, request));
+        poll_fn(|context| {
+            if client.activity.expired() {
+                client.activity.forgive();
+                return Poll::Ready(None);
+            }
+            work.as_mut().poll(context).map(Some)
+        })
+        .await
+    };
+    let outcome = outcome.unwrap_or_else(|| Err(too_late(&generation, &ending.record)));
     let response = match outcome {
         Ok(Answer::Plain(response)) => response,
         Ok(Answer::Upgraded(response, tunnel)) => {
@@ -63,11 +73,18 @@ pub async fn exchange(
     finish(client, response, ending)
 }
 
+/// Whose fault it is that nothing happened for too long: before a region was chosen only the client's body was awaited.
+fn too_late(generation: &Generation, record: &Record) -> Problem {
+    let Some(region) = record.served_by else { return Problem::RequestTimeout };
+    generation.metrics.upstream_failed(region.index(), UpstreamFailure::Timeout);
+    Problem::UpstreamTimeout
+}
+
 /// What an exchange has come to.
 pub enum Answer {
     Plain(Response<ResponseBody>),
     /// The head to send; then the connection is a tunnel.
-    Upgraded(Response<ResponseBody>, super::tunnel::Tunnel),
+    Upgraded(Response<ResponseBody>, Box<Tunnel>),
 }
 
 fn finish(client: &Client, response: Response<ResponseBody>, ending: Ending) -> Response<ResponseBody> {
@@ -76,15 +93,14 @@ fn finish(client: &Client, response: Response<ResponseBody>, ending: Ending) -> 
 }
 
 async fn answer(
-    worker: &Rc<Worker>,
+    worker: &Worker,
     generation: &Rc<Generation>,
     client: &Client,
     record: &mut Record,
     mut request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let config = &generation.settings.config;
-    let upgrade =
-        request.headers().get(UPGRADE).cloned().map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
+    let upgrade = upgrade_asked(&mut request);
     let (mut parts, body) = request.into_parts();
     normalise(&mut parts)?;
     let peer_believed = client.entry == Entry::Hop || is_believed(generation, client);
@@ -96,16 +112,29 @@ async fn answer(
     let access = classify(&parts.method, upgrade.is_some(), route.as_ref());
     record.access = access;
 
-    let identity = identify(generation, &parts.headers, worker.clock.unix_seconds()).await;
-    let mut subject = None;
     let mut body = RequestBody::streaming(body, &client.activity.body_bytes);
-    let location = match identity {
+    let now = worker.clock.unix_seconds();
+    let known = match known_identity(generation, &parts.headers, now) {
+        // Rare: a token's first request. Kept out of the state that every request carries.
+        Ok(Known::Unverified(token)) => Box::pin(verify(generation, token, now)).await.map(Some),
+        Ok(Known::Verified(identity)) => Ok(Some(identity)),
+        Ok(Known::NoToken) => Ok(None),
+        Err(refusal) => Err(refusal),
+    };
+    let mut subject = None;
+    let location = match known {
         Ok(Some(identity)) => {
             record.subject = identity.subject_hash;
             subject.clone_from(&identity.subject);
             identity.location
         }
-        Ok(None) => without_token(generation, route.as_ref(), &mut body).await?,
+        Ok(None) => match without_token(route.as_ref()) {
+            Hint::Located(location) => location,
+            Hint::Body(source) => {
+                let read = Box::pin(peek::peek(&mut body, config.limits.peek_bytes)).await?;
+                peek::country(&config.topology, source, &read)
+            }
+        },
         Err(refusal) => Location::Unknown(refusal),
     };
     if let Some(named) = route.as_ref().and_then(|found| found.subject) {
@@ -115,23 +144,35 @@ async fn answer(
     }
     headers::add_forwarded(&mut parts.headers, client, peer_believed);
     let forwarding = Forwarding { worker, generation, entry: client.entry, access, location, subject };
-    forwarding.run(record, Request::from_parts(parts, body), upgrade).await
+    let mut request = Some(Request::from_parts(parts, body));
+    match upgrade {
+        None => forwarding.run(record, &mut request).await.map(Answer::Plain),
+        Some(upgrade) => Box::pin(forwarding.run_upgrade(record, &mut request, upgrade)).await,
+    }
 }
 
-/// Whose data a request without a token is about, as far as its route says.
-async fn without_token(
-    generation: &Generation,
-    route: Option<&RouteMatch<'_, '_>>,
-    body: &mut RequestBody,
-) -> Result<Location, Problem> {
-    let Some(RouteMatch { rule, .. }) = route else { return Ok(Location::Anonymous) };
-    if let Some(jurisdiction) = rule.jurisdiction {
-        return Ok(Location::Jurisdiction(jurisdiction));
+/// The downstream side of an upgrade, and the protocol asked for.
+pub type Upgrade = (HeaderValue, OnUpgrade);
+
+fn upgrade_asked(request: &mut Request<Incoming>) -> Option<Upgrade> {
+    let protocol = request.headers().get(UPGRADE)?.clone();
+    Some((protocol, hyper::upgrade::on(request)))
+}
+
+/// What a request without a token says about whose data it concerns.
+enum Hint<'table> {
+    Located(Location),
+    /// The body names a country, here.
+    Body(&'table CountrySource),
+}
+
+fn without_token<'table>(route: Option<&RouteMatch<'table, '_>>) -> Hint<'table> {
+    let Some(RouteMatch { rule, .. }) = route else { return Hint::Located(Location::Anonymous) };
+    match (rule.jurisdiction, &rule.country) {
+        (Some(jurisdiction), _) => Hint::Located(Location::Jurisdiction(jurisdiction)),
+        (None, Some(source)) => Hint::Body(source),
+        (None, None) => Hint::Located(Location::Anonymous),
     }
-    let Some(source) = &rule.country else { return Ok(Location::Anonymous) };
-    let config = &generation.settings.config;
-    let read = peek::peek(body, config.limits.peek_bytes).await?;
-    Ok(peek::country(&config.topology, source, &read))
 }
 
 pub fn classify(method: &Method, upgrade: bool, route: Option<&RouteMatch<'_, '_>>) -> Access {
@@ -175,22 +216,6 @@ fn subject_of_path(segment: &str) -> Result<HeaderValue, Problem> {
         percent_encoding::percent_decode_str(segment).decode_utf8().map_err(|_| Problem::BadRequest)?;
     HeaderValue::from_str(&decoded).map_err(|_| Problem::BadRequest)
 }
-
-/// Runs `work` until it is done or the connection's deadline passes.
-async fn within_deadline<F: Future>(activity: &Activity, work: F) -> Option<F::Output> {
-    let mut work = pin!(work);
-    poll_fn(|context| {
-        if activity.expired() {
-            activity.forgive();
-            return Poll::Ready(None);
-        }
-        work.as_mut().poll(context).map(Some)
-    })
-    .await
-}
-
-/// The downstream side of an upgrade, and the protocol asked for.
-pub type Upgrade = (HeaderValue, OnUpgrade);
 
 /// Takes out what a response must not carry to a client.
 pub fn strip_response(headers: &mut HeaderMap, keep_served_by: bool) {

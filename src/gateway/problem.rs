@@ -19,6 +19,8 @@ pub enum Problem {
     BodyTooLarge,
     /// No API process took the request.
     UpstreamUnavailable,
+    /// The client did not send the part of the body that decides about the region in time.
+    RequestTimeout,
     /// An API process took the request and did not begin to answer in time.
     UpstreamTimeout,
     /// An API process took the request and broke off, or answered with something that is no HTTP.
@@ -53,6 +55,7 @@ impl Problem {
         "upstream-failed",
         "overloaded",
         "not-found",
+        "request-timeout",
     ];
 
     pub const fn index(self) -> usize {
@@ -65,6 +68,7 @@ impl Problem {
             Self::UpstreamFailed => 15,
             Self::Overloaded => 16,
             Self::NotFound => 17,
+            Self::RequestTimeout => 18,
         }
     }
 
@@ -91,6 +95,7 @@ impl Problem {
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
             Self::NotFound => StatusCode::NOT_FOUND,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         }
     }
 
@@ -129,6 +134,7 @@ impl Problem {
             Self::UpstreamFailed => "The API took the request and broke off; it may have been carried out.",
             Self::Overloaded => "Too many requests are under way; nothing was changed. Try again.",
             Self::NotFound => "Only the gateway's own paths are served here.",
+            Self::RequestTimeout => "The body did not come in time; nothing was changed.",
         }
     }
 
@@ -167,6 +173,20 @@ impl Problem {
 mod tests {
     use super::*;
 
+    fn every() -> impl Iterator<Item = Problem> {
+        let others = [
+            Problem::BadRequest,
+            Problem::BodyTooLarge,
+            Problem::UpstreamUnavailable,
+            Problem::UpstreamTimeout,
+            Problem::UpstreamFailed,
+            Problem::Overloaded,
+            Problem::NotFound,
+            Problem::RequestTimeout,
+        ];
+        Refusal::ALL.into_iter().map(Problem::Refused).chain(others)
+    }
+
     #[test]
     fn every_code_is_its_own_and_in_its_place() {
         for (index, refusal) in Refusal::ALL.into_iter().enumerate() {
@@ -177,27 +197,27 @@ mod tests {
         codes.sort_unstable();
         codes.dedup();
         assert_eq!(codes.len(), Problem::CODES.len());
-        assert_eq!(Problem::NotFound.index() + 1, Problem::CODES.len());
+        assert_eq!(Problem::RequestTimeout.index() + 1, Problem::CODES.len());
     }
 
     #[test]
     fn each_problem_is_valid_json_that_says_what_it_is() {
-        let others = [
-            Problem::BadRequest,
-            Problem::BodyTooLarge,
-            Problem::UpstreamUnavailable,
-            Problem::UpstreamTimeout,
-            Problem::UpstreamFailed,
-            Problem::Overloaded,
-            Problem::NotFound,
-        ];
-        for problem in Refusal::ALL.into_iter().map(Problem::Refused).chain(others) {
+        for problem in every() {
             let response = problem.response();
             assert_eq!(response.status(), problem.status());
             let text = response.into_body().into_full().expect("a problem's body is whole");
             let json: serde_json::Value = serde_json::from_slice(&text).expect("valid JSON");
             assert_eq!(json["code"], problem.code());
             assert_eq!(json["status"], problem.status().as_u16());
+        }
+    }
+
+    #[test]
+    fn the_page_about_problems_gives_each_its_status() {
+        let page = include_str!("../../docs/PROBLEMS.md");
+        for problem in every() {
+            let row = format!("| `{}` | {} |", problem.code(), problem.status().as_u16());
+            assert!(page.contains(&row), "docs/PROBLEMS.md has no row {row}");
         }
     }
 }

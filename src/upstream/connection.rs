@@ -7,14 +7,14 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
-use http::{Request, Response};
+use http::Response;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, Connection as Driver, SendRequest};
 use hyper_util::rt::TokioIo;
 
 use super::body::RequestBody;
 use super::io::UpstreamIo;
-use super::{FaultKind, SendFault};
+use super::{FaultKind, Outgoing, SendFault};
 
 /// The driver ended while an answer was still due.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +28,8 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) async fn start(io: UpstreamIo) -> Result<Self, FaultKind> {
-        let (handle, driver) = builder().handshake(TokioIo::new(io)).await.map_err(|_| FaultKind::Connect)?;
+        let (handle, driver) =
+            Builder::new().handshake(TokioIo::new(io)).await.map_err(|_| FaultKind::Connect)?;
         Ok(Self { handle, driver })
     }
 
@@ -43,11 +44,9 @@ impl Connection {
     }
 
     /// Sends the request and waits for the response's head.
-    pub(super) async fn exchange(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, SendFault> {
-        let mut answer = pin!(self.handle.try_send_request(request));
+    pub(super) async fn exchange(&mut self, request: &mut Outgoing) -> Result<Response<Incoming>, SendFault> {
+        let message = request.take().expect("whoever sends a request has one");
+        let mut answer = pin!(self.handle.try_send_request(message));
         let driver = &mut self.driver;
         let mut ended = false;
         poll_fn(|context| {
@@ -58,8 +57,8 @@ impl Connection {
         })
         .await
         .map_err(|mut error| {
-            let unsent = error.take_message().map(Box::new);
-            SendFault { kind: kind_of(error.error()), unsent }
+            *request = error.take_message();
+            fault_of(error.error())
         })
     }
 }
@@ -67,28 +66,20 @@ impl Connection {
 /// Sends a request on a connection that may stop being HTTP. The driver gets a task of its own: it must outlive the exchange.
 pub(super) async fn exchange_for_upgrade(
     io: UpstreamIo,
-    request: Request<RequestBody>,
+    request: &mut Outgoing,
 ) -> Result<Response<Incoming>, SendFault> {
-    let fault = |kind| SendFault { kind, unsent: None };
     let (mut handle, driver) =
-        builder().handshake(TokioIo::new(io)).await.map_err(|_| fault(FaultKind::Connect))?;
+        Builder::new().handshake(TokioIo::new(io)).await.map_err(|_| SendFault(FaultKind::Connect))?;
     tokio::task::spawn_local(driver.with_upgrades());
-    let response = handle.send_request(request).await.map_err(|error| fault(kind_of(&error)));
-    // The handle's end would end the driver, and with it a body that is still to come.
-    if let Ok(response) = &response
-        && response.status() != http::StatusCode::SWITCHING_PROTOCOLS
-    {
+    let message = request.take().expect("whoever sends a request has one");
+    let response = handle.send_request(message).await.map_err(|error| fault_of(&error))?;
+    if response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
+        // The handle's end would end the driver, and with it a body that is still to come.
         tokio::task::spawn_local(async move { handle.ready().await });
     }
-    response
+    Ok(response)
 }
 
-fn builder() -> Builder {
-    let mut builder = Builder::new();
-    builder.max_headers(256);
-    builder
-}
-
-fn kind_of(error: &hyper::Error) -> FaultKind {
-    if error.is_parse() { FaultKind::Protocol } else { FaultKind::Closed }
+fn fault_of(error: &hyper::Error) -> SendFault {
+    SendFault(if error.is_parse() { FaultKind::Protocol } else { FaultKind::Closed })
 }
