@@ -102,19 +102,20 @@ async fn scenario(options: &Options, say: impl Fn(&str) + Clone + Send + Sync + 
     let population =
         Population::new(&world.keys().signer()?, &world.keys().active()?, options.subjects, run)?;
     let draw = Draw { seed: options.seed, population: Arc::new(population) };
+    let sky = Arc::new(Sky::default());
     let ledger = Arc::new(Mutex::new(Ledger::new(draw.clone(), options.requests)));
     let places =
         world.api_processes().iter().map(|&place| (place, world.address(place.0, Port::Api(place.1))));
-    let apis = Rc::new(Apis::start(places, &ledger)?);
+    let apis = Rc::new(Apis::start(places, &ledger, &sky)?);
     recovered(&world, HEALTHY).await.context("before the first request")?;
     sleep(SETTLE).await;
 
     say(&format!("{} requests, {} clients, seed {}", options.requests, options.clients, options.seed));
-    let (world, sky, over) = (Rc::new(world), Rc::new(Sky::default()), Rc::new(Cell::new(false)));
+    let (world, over) = (Rc::new(world), Rc::new(Cell::new(false)));
     let load = Rc::new(Load {
         draw,
         ledger: Arc::clone(&ledger),
-        sky: Rc::clone(&sky),
+        sky: Arc::clone(&sky),
         gateways: Region::ALL.map(|region| (region, world.address(region, Port::GatewayHttp))).to_vec(),
         requests: options.requests,
         until: options.bound.map(|bound| Instant::now() + bound),

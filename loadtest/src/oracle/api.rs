@@ -37,6 +37,7 @@ use super::{
     ledger::Ledger,
     pieces::Pieces,
     request::{Answer, Conduct, ID, Request},
+    sky::Sky,
 };
 use crate::world::Region;
 
@@ -60,13 +61,15 @@ impl Apis {
     pub(super) fn start(
         places: impl IntoIterator<Item = (Place, SocketAddr)>,
         ledger: &Arc<Mutex<Ledger>>,
+        sky: &Arc<Sky>,
     ) -> Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build().context("the API's runtime")?;
         let mut up = BTreeMap::new();
         for (place, address) in places {
             let (switch, state) = watch::channel(true);
-            let ledger = Arc::clone(ledger);
-            runtime.spawn(process(place.0, address, state, ledger));
+            let process =
+                Process { region: place.0, up: state, ledger: Arc::clone(ledger), sky: Arc::clone(sky) };
+            runtime.spawn(process.live(address));
             up.insert(place, switch);
         }
         let (stop, stopped) = oneshot::channel();
@@ -110,107 +113,109 @@ impl Drop for Apis {
     }
 }
 
-/// One process, through all its lives.
-async fn process(
+/// One process.
+#[derive(Clone)]
+struct Process {
     region: Region,
-    address: SocketAddr,
-    mut up: watch::Receiver<bool>,
+    up: watch::Receiver<bool>,
     ledger: Arc<Mutex<Ledger>>,
-) {
-    while up.wait_for(|up| *up).await.is_ok() {
-        let Ok(listener) = TcpListener::bind(address).await else {
-            sleep(REBIND).await;
-            continue;
-        };
-        let mut connections = JoinSet::new();
-        let live = async {
-            loop {
-                tokio::select! {
-                    accepted = listener.accept() => match accepted {
-                        Ok((stream, _)) => {
-                            connections.spawn(connection(region, stream, up.clone(), Arc::clone(&ledger)));
-                        }
-                        // Out of descriptors or the like: the backlog holds the connection meanwhile.
-                        Err(_) => sleep(REBIND).await,
-                    },
-                    Some(_) = connections.join_next() => {}
-                }
+    sky: Arc<Sky>,
+}
+
+impl Process {
+    /// All its lives.
+    async fn live(mut self, address: SocketAddr) {
+        while self.up.wait_for(|up| *up).await.is_ok() {
+            let Ok(listener) = TcpListener::bind(address).await else {
+                sleep(REBIND).await;
+                continue;
+            };
+            let mut killed = self.up.clone();
+            tokio::select! {
+                () = self.serve(listener) => {}
+                _ = killed.wait_for(|up| !*up) => {}
             }
-        };
-        let mut end = up.clone();
+        }
+    }
+
+    /// One life. Its drop closes every connection.
+    async fn serve(&self, listener: TcpListener) {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        connections.spawn(self.clone().converse(stream));
+                    }
+                    // Out of descriptors or the like: the backlog holds the connection meanwhile.
+                    Err(_) => sleep(REBIND).await,
+                },
+                Some(_) = connections.join_next() => {}
+            }
+        }
+    }
+
+    async fn converse(self, stream: TcpStream) {
+        // Without it answers wait for acknowledgements; a fault shows at the first read.
+        let _ = stream.set_nodelay(true);
+        let hang_up = Notify::new();
+        let service = service_fn(|request| self.take(request, &hang_up));
+        let served = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades();
         tokio::select! {
-            () = live => {}
-            _ = end.wait_for(|up| !*up) => {}
+            // The gateway's faults show in what clients get.
+            _ = served => {}
+            () = async { hang_up.notified().await; sleep(HANG_UP_AFTER).await } => {}
         }
     }
-}
 
-async fn connection(
-    region: Region,
-    stream: TcpStream,
-    up: watch::Receiver<bool>,
-    ledger: Arc<Mutex<Ledger>>,
-) {
-    // Without it answers wait for acknowledgements; a fault shows at the first read.
-    let _ = stream.set_nodelay(true);
-    let hang_up = Arc::new(Notify::new());
-    let service =
-        service_fn(|request| take(region, request, up.clone(), Arc::clone(&ledger), Arc::clone(&hang_up)));
-    let served = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades();
-    tokio::select! {
-        // The gateway's faults show in what clients get.
-        _ = served => {}
-        () = async { hang_up.notified().await; sleep(HANG_UP_AFTER).await } => {}
-    }
-}
-
-/// One delivery. An error closes the connection without an answer.
-async fn take(
-    region: Region,
-    request: hyper::Request<Incoming>,
-    up: watch::Receiver<bool>,
-    ledger: Arc<Mutex<Ledger>>,
-    hang_up: Arc<Notify>,
-) -> Result<Response<Pieces>, io::Error> {
-    let write = || ledger.lock().expect("no code panics while it holds the ledger");
-    let (mut parts, body) = request.into_parts();
-    let known = write().delivered(region, &parts, unix_s());
-    let Some(known) = known else {
-        return answered(region, StatusCode::INTERNAL_SERVER_ERROR, Pieces::default());
-    };
-    let answer = match known.conduct {
-        Conduct::Vanish if known.id.is_multiple_of(2) => return Err(io::Error::other("vanishes")),
-        Conduct::Vanish => None,
-        Conduct::Answer(answer) => Some(answer),
-    };
-    let body = body.collect().await.map_err(io::Error::other)?;
-    let trailers = body.trailers().cloned();
-    write().body_ended(&known, &body.to_bytes(), trailers.as_ref());
-    let Some(answer) = answer else { return Err(io::Error::other("vanishes")) };
-    sleep_ms(answer.thinks_ms).await;
-    if answer.hangs_up {
-        hang_up.notify_one();
-    }
-    if known.is_upgrade() && answer.status != StatusCode::CONFLICT {
-        let accept =
-            parts.headers.get(header::SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
-        if let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() {
-            tokio::spawn(echo(upgrade, up));
+    /// One delivery. An error closes the connection without an answer.
+    async fn take(
+        &self,
+        request: hyper::Request<Incoming>,
+        hang_up: &Notify,
+    ) -> Result<Response<Pieces>, io::Error> {
+        let write = || self.ledger.lock().expect("no code panics while it holds the ledger");
+        let (mut parts, body) = request.into_parts();
+        let known = write().delivered(self.region, &parts, unix_s());
+        let Some(known) = known else {
+            return answered(self.region, StatusCode::INTERNAL_SERVER_ERROR, Pieces::default());
+        };
+        let answer = match known.conduct {
+            Conduct::Vanish if known.id.is_multiple_of(2) => return Err(io::Error::other("vanishes")),
+            Conduct::Vanish => None,
+            Conduct::Answer(answer) => Some(answer),
+        };
+        let body = body.collect().await.map_err(io::Error::other)?;
+        let trailers = body.trailers().cloned();
+        write().body_ended(&known, &body.to_bytes(), trailers.as_ref());
+        let Some(answer) = answer else { return Err(io::Error::other("vanishes")) };
+        if answer.thinks_ms > 0 {
+            sleep(Duration::from_millis(answer.thinks_ms)).await;
         }
-        let mut response =
-            respond(region, &known, answer, StatusCode::SWITCHING_PROTOCOLS, Pieces::default())?;
-        let headers = response.headers_mut();
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        if let Some(accept) = accept.and_then(|accept| HeaderValue::try_from(accept).ok()) {
+        // A fault: the next request may be on its way already.
+        if answer.hangs_up && !self.sky.look().is_calm() {
+            hang_up.notify_one();
+        }
+        if known.is_upgrade() && answer.status != StatusCode::CONFLICT {
+            let accept = parts.headers.get(header::SEC_WEBSOCKET_KEY);
+            let accept = accept.map(|key| derive_accept_key(key.as_bytes())).unwrap_or_default();
+            if let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() {
+                tokio::spawn(echo(upgrade, self.up.clone()));
+            }
+            let switching = StatusCode::SWITCHING_PROTOCOLS;
+            let mut response = respond(self.region, &known, answer, switching, Pieces::default())?;
+            let headers = response.headers_mut();
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            let accept = HeaderValue::try_from(accept).map_err(io::Error::other)?;
             headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+            return Ok(response);
         }
-        return Ok(response);
+        let status = StatusCode::from_u16(answer.status).map_err(io::Error::other)?;
+        let bytes = Request::answer(known.id, answer.length);
+        let body = if answer.chunked { Pieces::chunked(&bytes, 3) } else { Pieces::whole(bytes) };
+        respond(self.region, &known, answer, status, body)
     }
-    let status = StatusCode::from_u16(answer.status).map_err(io::Error::other)?;
-    let bytes = Request::answer(known.id, answer.length);
-    let body = if answer.chunked { Pieces::chunked(&bytes, 3) } else { Pieces::whole(bytes) };
-    respond(region, &known, answer, status, body)
 }
 
 fn respond(
@@ -256,11 +261,5 @@ async fn echo(upgrade: OnUpgrade, mut up: watch::Receiver<bool>) {
         // It ends as its client or a fault has it.
         _ = echo => {}
         _ = up.wait_for(|up| !*up) => {}
-    }
-}
-
-async fn sleep_ms(ms: u64) {
-    if ms > 0 {
-        sleep(Duration::from_millis(ms)).await;
     }
 }

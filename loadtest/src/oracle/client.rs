@@ -50,7 +50,7 @@ const MOST_ANSWER: usize = 1 << 20;
 pub(super) struct Load {
     pub(super) draw: Draw,
     pub(super) ledger: Arc<Mutex<Ledger>>,
-    pub(super) sky: Rc<Sky>,
+    pub(super) sky: Arc<Sky>,
     pub(super) gateways: Vec<(Region, SocketAddr)>,
     pub(super) requests: u64,
     /// No request begins after that.

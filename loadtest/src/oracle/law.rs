@@ -301,6 +301,10 @@ fn changes(request: &Request, head: &Parts) -> Vec<String> {
     if arrived != sent {
         faults.push(format!("the token {sent:?} became {arrived:?}"));
     }
+    let upgrade = head.headers.get(header::UPGRADE).is_some_and(|protocol| protocol == "websocket");
+    if upgrade != request.is_upgrade() {
+        faults.push(format!("an upgrade: sent {}, arrived {upgrade}", request.is_upgrade()));
+    }
     faults
 }
 

@@ -1,11 +1,11 @@
 //! Whether anything is wrong with the world just now, as far as those who make it go wrong know.
-use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Shared by the weather, which sets it, and the clients, which look before and after each request.
+/// Shared by the weather, which sets it, the clients, which look before and after each request, and the API.
 #[derive(Debug, Default)]
 pub(super) struct Sky {
     /// Odd in calm; raised at each change.
-    epoch: Cell<u64>,
+    epoch: AtomicU64,
 }
 
 /// A look at the sky.
@@ -14,17 +14,23 @@ pub(super) struct Look(u64);
 
 impl Sky {
     pub(super) fn look(&self) -> Look {
-        Look(self.epoch.get())
+        Look(self.epoch.load(Relaxed))
     }
 
     /// It was calm then, and has been ever since.
     pub(super) fn calm_since(&self, then: Look) -> bool {
-        then == self.look() && !then.0.is_multiple_of(2)
+        then == self.look() && then.is_calm()
     }
 
     pub(super) fn set_calm(&self, calm: bool) {
-        if calm == self.epoch.get().is_multiple_of(2) {
-            self.epoch.set(self.epoch.get() + 1);
+        if calm != self.look().is_calm() {
+            self.epoch.fetch_add(1, Relaxed);
         }
+    }
+}
+
+impl Look {
+    pub(super) fn is_calm(self) -> bool {
+        !self.0.is_multiple_of(2)
     }
 }

@@ -70,6 +70,9 @@ fn head(request: &Request, region: Region) -> Parts {
         };
         headers.insert(name, value(&format!("{prefix}{}", credential.token)));
     }
+    if request.is_upgrade() {
+        headers.insert("upgrade", value("websocket"));
+    }
     for (name, text) in grant(request).iter().flat_map(|grant| law::due(grant, region)) {
         headers.insert(name, value(&text));
     }
@@ -383,7 +386,8 @@ fn a_body_that_broke_off_and_ends_all_the_same_is_caught() {
 #[test]
 fn what_is_changed_on_its_way_is_caught() {
     let request = of(Jurisdiction::Us, true);
-    let changes: [&dyn Fn(&mut Parts); 4] = [
+    let changes: [&dyn Fn(&mut Parts); 5] = [
+        &|head| drop(head.headers.insert("upgrade", value("websocket"))),
         &|head| head.method = http::Method::TRACE,
         &|head| head.uri = "/other".parse().expect("a URI"),
         &|head| drop(head.headers.remove("authorization").or(head.headers.remove("cookie"))),

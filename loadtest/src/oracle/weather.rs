@@ -5,7 +5,7 @@
 //! - Every fault that begins ends, and a storm is over only when all its faults have ended and every gateway finds its
 //!   world healthy again. Only then is it calm.
 //! - No service has two faults at once; links may.
-use std::{cell::Cell, fmt, rc::Rc, time::Duration};
+use std::{cell::Cell, fmt, rc::Rc, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use http::Method;
@@ -60,7 +60,7 @@ struct Event {
 pub(super) struct Weather {
     pub(super) world: Rc<World>,
     pub(super) apis: Rc<Apis>,
-    pub(super) sky: Rc<Sky>,
+    pub(super) sky: Arc<Sky>,
     pub(super) seed: u64,
     /// No storm begins any more.
     pub(super) over: Rc<Cell<bool>>,
