@@ -92,7 +92,7 @@ async fn scenario(options: &Options, say: impl Fn(&str) + Clone + Send + Sync + 
         .api(Api::Caller)
         // The API comes after the world here, and in a storm nobody finds everything healthy.
         .gateway_ready("/health/basic")
-        .edit_config(with_more_routes)
+        .edit_config(|configuration| with_more_routes(&configuration))
         .progress(say.clone())
         .start()
         .await?;
@@ -166,7 +166,7 @@ async fn scenario(options: &Options, say: impl Fn(&str) + Clone + Send + Sync + 
 }
 
 /// Rules of every kind that the gateways know.
-fn with_more_routes(configuration: String) -> String {
+fn with_more_routes(configuration: &str) -> String {
     const MORE: &str = "[routes]\n\"/orgs/{org}/**\" = { subject = \"path:org\" }\n\
                         \"/webhooks/**\" = { jurisdiction = \"us\" }\n";
     let edited = configuration.replacen("[routes]\n", MORE, 1);

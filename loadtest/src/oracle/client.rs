@@ -150,19 +150,19 @@ impl Load {
         let upgrade = hyper::upgrade::on(&mut response);
         let said = Request::answer(request.id, 100 + request.id as usize % 4000);
         let mut heard = vec![0; said.len()];
-        let talk = async {
+        let conversation = async {
             let mut stream = TokioIo::new(upgrade.await?);
             stream.write_all(&said).await?;
             stream.read_exact(&mut heard).await?;
             stream.shutdown().await?;
             anyhow::Ok(())
         };
-        let talked = talk.await.is_ok();
-        if talked {
+        let echoed = conversation.await.is_ok();
+        if echoed {
             self.write().echoed(request, heard == said);
         }
         let (head, _) = response.into_parts();
-        let body = if talked { Content::Right } else { Content::Partial };
+        let body = if echoed { Content::Right } else { Content::Partial };
         Reply { status: head.status.as_u16(), code: None, headers: head.headers, body }
     }
 
@@ -184,10 +184,8 @@ async fn connect(gateway: SocketAddr) -> Result<SendRequest<Pieces>> {
 
 /// The request as it goes out.
 fn message(request: &Request, gateway: SocketAddr) -> Result<http::Request<Pieces>> {
-    let target = match request.absolute {
-        true => format!("http://{gateway}{}", request.target),
-        false => request.target.clone(),
-    };
+    let origin = if request.absolute { format!("http://{gateway}") } else { String::new() };
+    let target = format!("{origin}{}", request.target);
     let mut message = http::Request::new(upload(request));
     *message.method_mut() = request.method.clone();
     *message.uri_mut() = target.parse().context("a target is a URI")?;

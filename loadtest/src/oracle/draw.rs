@@ -208,16 +208,14 @@ fn errand(dice: &mut Dice, purpose: Purpose) -> (Method, String, Meaning) {
         }
         Purpose::Search => (Method::POST, format!("/search{query}"), Meaning::Search),
         Purpose::Live => (Method::GET, format!("/live{query}"), Meaning::Live),
-        Purpose::WebSocket => match dice.chance(700) {
-            true => (Method::GET, format!("/live{query}"), Meaning::Live),
-            false => (Method::GET, "/events".to_owned(), Meaning::Plain),
-        },
+        Purpose::WebSocket if dice.chance(700) => (Method::GET, format!("/live{query}"), Meaning::Live),
+        Purpose::WebSocket => (Method::GET, "/events".to_owned(), Meaning::Plain),
         Purpose::Arrival => {
             let country = match dice.between(0..=9) {
-                0 => Country::Garbled(*dice.pick::<&str>(GARBLED)),
+                0 => Country::Garbled(dice.pick::<&str>(GARBLED)),
                 1 if dice.chance(500) => Country::Missing,
                 1 => Country::TooDeep,
-                _ => Country::Named(*dice.pick::<&str>(COUNTRIES)),
+                _ => Country::Named(dice.pick::<&str>(COUNTRIES)),
             };
             let path = *dice.pick(&["/signup", "/login"]);
             (Method::POST, format!("{path}{query}"), Meaning::Arrival(country))

@@ -291,7 +291,7 @@ mod tests {
             assert!(!events.is_empty());
             for (index, event) in events.iter().enumerate() {
                 let name = format!("{:?}", event.trouble);
-                kinds.insert(name.split("(").next().unwrap_or_default().to_owned());
+                kinds.insert(name.split('(').next().unwrap_or_default().to_owned());
                 let service = event.trouble.service();
                 let again = events[index + 1..].iter().any(|other| other.trouble.service() == service);
                 assert!(service.is_none() || !again, "{events:?}");
