@@ -14,6 +14,7 @@ mod body;
 mod connection;
 mod control;
 mod endpoint;
+mod gate;
 mod io;
 
 use std::cell::Cell;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use http::{Request, Response};
 
 pub use body::{RequestBody, UpstreamBody};
-pub use connection::ProtocolFault;
+pub use connection::EndedEarly;
 pub use control::{ControlFault, ControlLink};
 pub use endpoint::{Counted, Limits, Target};
 pub use io::{Dial, UpstreamIo};

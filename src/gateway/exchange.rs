@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use http::header::{HOST, HeaderMap, HeaderValue, UPGRADE};
+use http::header::{HOST, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
@@ -97,15 +97,14 @@ async fn answer(
     generation: &Rc<Generation>,
     client: &Client,
     record: &mut Record,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let config = &generation.settings.config;
-    let upgrade = upgrade_asked(&mut request);
     let (mut parts, body) = request.into_parts();
-    normalise(&mut parts)?;
     let peer_believed = client.entry == Entry::Hop || is_believed(generation, client);
-    let asks_upgrade = headers::strip(&mut parts.headers, peer_believed);
-    let upgrade = upgrade.filter(|_| asks_upgrade);
+    let seen = headers::strip(&mut parts.headers, peer_believed);
+    normalise(&mut parts, seen.hosts)?;
+    let upgrade = seen.upgrade.zip(parts.extensions.remove::<OnUpgrade>());
 
     let route = config.routes.find(parts.method.as_str(), parts.uri.path());
     record.route = route.as_ref().map(|found| found.index);
@@ -154,11 +153,6 @@ async fn answer(
 /// The downstream side of an upgrade, and the protocol asked for.
 pub type Upgrade = (HeaderValue, OnUpgrade);
 
-fn upgrade_asked(request: &mut Request<Incoming>) -> Option<Upgrade> {
-    let protocol = request.headers().get(UPGRADE)?.clone();
-    Some((protocol, hyper::upgrade::on(request)))
-}
-
 /// What a request without a token says about whose data it concerns.
 enum Hint<'table> {
     Located(Location),
@@ -187,13 +181,9 @@ pub fn classify(method: &Method, upgrade: bool, route: Option<&RouteMatch<'_, '_
 }
 
 /// Brings the request into the one form that goes upstream, or refuses what could be read in two ways.
-fn normalise(parts: &mut Parts) -> Result<(), Problem> {
-    if parts.method == Method::CONNECT || !is_unambiguous(parts.uri.path()) {
-        return Err(Problem::BadRequest);
-    }
-    let mut hosts = parts.headers.get_all(HOST).iter();
-    let (host, another) = (hosts.next(), hosts.next());
-    if another.is_some() || (host.is_none() && parts.version == Version::HTTP_11) {
+fn normalise(parts: &mut Parts, hosts: usize) -> Result<(), Problem> {
+    let hosts_fit = hosts == 1 || (hosts == 0 && parts.version != Version::HTTP_11);
+    if parts.method == Method::CONNECT || !is_unambiguous(parts.uri.path()) || !hosts_fit {
         return Err(Problem::BadRequest);
     }
     if let Some(authority) = parts.uri.authority() {

@@ -85,7 +85,7 @@ impl Forwarding<'_> {
     ) -> Result<Permit, Problem> {
         let permit = self.permit(record, unreachable)?;
         if let Some(request) = request {
-            self.address(&permit, request.headers_mut());
+            self.address(&permit, !unreachable.is_empty(), request.headers_mut());
         }
         Ok(permit)
     }
@@ -147,14 +147,16 @@ impl Forwarding<'_> {
     }
 
     /// Tells the next one what was decided: an API gets the decision, another gateway only who sends it.
-    fn address(&self, permit: &Permit, headers: &mut http::HeaderMap) {
+    fn address(&self, permit: &Permit, again: bool, headers: &mut http::HeaderMap) {
         let names = &self.generation.names;
         let own = self.generation.settings.config.region;
         if permit.leaves_region() {
             headers.insert(headers::HOP, names.region(own));
             return;
         }
-        headers.remove(headers::HOP);
+        if again {
+            headers.remove(headers::HOP);
+        }
         headers.insert(headers::SERVED_BY, names.region(own));
         headers.insert(headers::ACCESS, HeaderValue::from_static(access_name(permit.access())));
         if let Some(jurisdiction) = permit.jurisdiction() {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use http::{HeaderMap, HeaderValue};
 
 use super::worker::Generation;
-use crate::auth::{ClaimValue, FaultClass, TokenFault, VerifiedToken, extract};
+use crate::auth::{ClaimValue, Credential, FaultClass, TokenFault, VerifiedToken, extract};
 use crate::config::Config;
 use crate::domain::decide::{Location, Refusal};
 use crate::telemetry::{SubjectHash, SubjectHasher};
@@ -25,7 +25,7 @@ pub struct Identity {
 pub enum Known<'headers> {
     NoToken,
     Verified(Rc<Identity>),
-    Unverified(&'headers str),
+    Unverified(Credential<'headers>),
 }
 
 /// Finds the request's token, and the identity behind it if this worker has verified it before.
@@ -35,20 +35,25 @@ pub fn known_identity<'headers>(
     now_unix_s: u64,
 ) -> Result<Known<'headers>, Refusal> {
     let settings = &generation.settings;
-    let token = match extract(headers, &settings.config.token.from) {
-        Ok(Some(token)) => token,
+    let credential = match extract(headers, &settings.config.token.from) {
+        Ok(Some(credential)) => credential,
         Ok(None) => return Ok(Known::NoToken),
         Err(fault) => return Err(refuse(generation, &fault)),
     };
     let version = settings.verifier.ring().version();
-    let known = generation.tokens.borrow_mut().get(token.as_bytes(), now_unix_s, version);
+    let known = generation.tokens.borrow_mut().get(credential.bytes(), now_unix_s, version);
     generation.metrics.token_cache_lookup(known.is_some());
-    Ok(known.map_or(Known::Unverified(token), Known::Verified))
+    Ok(known.map_or(Known::Unverified(credential), Known::Verified))
 }
 
 /// Verifies a token, with newly fetched keys if those at hand don't have its own, and remembers it.
-pub async fn verify(generation: &Generation, token: &str, now_unix_s: u64) -> Result<Rc<Identity>, Refusal> {
+pub async fn verify(
+    generation: &Generation,
+    credential: Credential<'_>,
+    now_unix_s: u64,
+) -> Result<Rc<Identity>, Refusal> {
     let settings = &generation.settings;
+    let token = credential.token().map_err(|fault| refuse(generation, &fault))?;
     let verified = match settings.verifier.verify(token, now_unix_s) {
         Err(fault) => match fault.refetch() {
             Some(issuer) => {

@@ -1,10 +1,8 @@
 //! One endpoint and the connections to it.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Response;
@@ -98,7 +96,7 @@ impl Target {
         request: &mut Outgoing,
     ) -> Result<Response<UpstreamBody>, SendFault> {
         loop {
-            let idle = poll_fn(|context| Poll::Ready(self.take_idle(clock, context))).await;
+            let idle = self.take_idle(clock);
             let reused = idle.is_some();
             let mut lease = match idle {
                 Some(lease) => lease,
@@ -125,11 +123,11 @@ impl Target {
     }
 
     /// An idle connection, if one still works.
-    fn take_idle(self: &Rc<Self>, clock: &CoarseClock, context: &mut Context<'_>) -> Option<Lease> {
+    fn take_idle(self: &Rc<Self>, clock: &CoarseClock) -> Option<Lease> {
         let oldest = clock.now().saturating_sub(millis(self.limits.idle));
         loop {
             let mut idle = self.idle.borrow_mut().pop()?;
-            if idle.since >= oldest && idle.connection.poll_usable(context) {
+            if idle.since >= oldest && idle.connection.is_usable() {
                 self.counted.metrics.upstream_reused(self.counted.region);
                 return Some(Lease::new(idle.connection, self));
             }
