@@ -149,17 +149,17 @@ impl Load {
     async fn talk(&self, request: &Request, mut response: Response<Incoming>) -> Reply {
         let upgrade = hyper::upgrade::on(&mut response);
         let said = Request::answer(request.id, 100 + request.id as usize % 4000);
-        let mut heard = vec![0; said.len()];
+        let mut echo = vec![0; said.len()];
         let conversation = async {
             let mut stream = TokioIo::new(upgrade.await?);
             stream.write_all(&said).await?;
-            stream.read_exact(&mut heard).await?;
+            stream.read_exact(&mut echo).await?;
             stream.shutdown().await?;
             anyhow::Ok(())
         };
         let echoed = conversation.await.is_ok();
         if echoed {
-            self.write().echoed(request, heard == said);
+            self.write().echoed(request, echo == said);
         }
         let (head, _) = response.into_parts();
         let body = if echoed { Content::Right } else { Content::Partial };
