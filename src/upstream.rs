@@ -169,6 +169,12 @@ impl Upstreams {
             .map(|index| (index, &targets[index]))
     }
 
+    /// Lets go of the targets that `next` didn't take over. Requests under way on them end as they began.
+    pub fn retire(&self, next: &Self) {
+        let kept = |target: &Rc<Target>| next.targets().any(|other| Rc::ptr_eq(target, other));
+        self.targets().filter(|target| !kept(target)).for_each(|target| target.retire());
+    }
+
     /// Closes connections that were idle too long. Called once a tick.
     pub fn sweep(&self, now: Millis) {
         self.targets().for_each(|target| target.sweep(now));

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use http::header::{HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{Method, Request, Response, Version};
 use hyper::body::{Body as _, Incoming};
@@ -14,7 +14,7 @@ use hyper::upgrade::OnUpgrade;
 use super::body::ResponseBody;
 use super::connection::{Client, Phase};
 use super::forward::Forwarding;
-use super::headers;
+use super::headers::{self, Coding, Seen};
 use super::identify::{Known, known_identity, verify};
 use super::own_paths;
 use super::peek;
@@ -42,6 +42,7 @@ pub async fn exchange(
         if request.method() == Method::HEAD {
             *response.body_mut() = ResponseBody::empty();
         }
+        ending.record.last = is_last(client, request.headers().contains_key(TRANSFER_ENCODING));
         return finish(client, response, ending);
     }
     let outcome = {
@@ -87,8 +88,17 @@ pub enum Answer {
     Upgraded(Response<ResponseBody>, Box<Tunnel>),
 }
 
-fn finish(client: &Client, response: Response<ResponseBody>, ending: Ending) -> Response<ResponseBody> {
+/// A length beside the chunks is gone by now: hyper goes by the chunks alone. Whoever is before us may have gone by the
+/// length, so nothing that follows may be taken for a request (RFC 9112 §6.1). Other gateways send no such thing.
+fn is_last(client: &Client, chunked: bool) -> bool {
+    chunked && client.entry == Entry::Edge
+}
+
+fn finish(client: &Client, mut response: Response<ResponseBody>, ending: Ending) -> Response<ResponseBody> {
     client.activity.enter(Phase::Streaming);
+    if ending.record.last {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     response.map(|body| body.ending(ending))
 }
 
@@ -103,7 +113,8 @@ async fn answer(
     let (mut parts, body) = request.into_parts();
     let peer_believed = client.entry == Entry::Hop || is_believed(generation, client);
     let seen = headers::strip(&mut parts.headers, peer_believed);
-    normalise(&mut parts, seen.hosts)?;
+    record.last = is_last(client, seen.coding != Coding::None);
+    normalise(&mut parts, &seen)?;
     let upgrade = seen.upgrade.zip(parts.extensions.remove::<OnUpgrade>());
 
     let route = config.routes.find(parts.method.as_str(), parts.uri.path());
@@ -189,9 +200,10 @@ pub fn classify(method: &Method, upgrade: bool, route: Option<&RouteMatch<'_, '_
 }
 
 /// Brings the request into the one form that goes upstream, or refuses what could be read in two ways.
-fn normalise(parts: &mut Parts, hosts: usize) -> Result<(), Problem> {
-    let hosts_fit = hosts == 1 || (hosts == 0 && parts.version != Version::HTTP_11);
-    if parts.method == Method::CONNECT || !is_unambiguous(parts.uri.path()) || !hosts_fit {
+fn normalise(parts: &mut Parts, seen: &Seen) -> Result<(), Problem> {
+    let hosts_fit = seen.hosts == 1 || (seen.hosts == 0 && parts.version != Version::HTTP_11);
+    let fits = hosts_fit && seen.coding != Coding::Other && parts.method != Method::CONNECT;
+    if !fits || !is_unambiguous(parts.uri.path()) {
         return Err(Problem::BadRequest);
     }
     if let Some(authority) = parts.uri.authority() {

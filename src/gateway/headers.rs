@@ -34,6 +34,18 @@ pub struct Seen {
     pub hosts: usize,
     /// The protocol to upgrade to, if that was asked for as it has to be: by `Upgrade` and by `Connection`.
     pub upgrade: Option<HeaderValue>,
+    pub coding: Coding,
+}
+
+/// How a request's body was framed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Coding {
+    /// By its length, or there is none.
+    #[default]
+    None,
+    Chunked,
+    /// Something the API would not learn of, since the header ends here.
+    Other,
 }
 
 /// What is done with a header.
@@ -45,6 +57,7 @@ enum Fate {
     /// It ends, and names others that do.
     Connection,
     Upgrade,
+    TransferEncoding,
     /// It passes from peers that are believed.
     Forwarded,
 }
@@ -53,7 +66,7 @@ enum Fate {
 /// by name unless there is something to take out.
 pub fn strip(headers: &mut HeaderMap, keep_forwarded: bool) -> Seen {
     let mut doomed = Names::new();
-    let (mut hosts, mut upgrade, mut named_upgrade) = (0, None, false);
+    let (mut hosts, mut upgrade, mut named_upgrade, mut coding) = (0, None, false, Coding::None);
     for (name, value) in &*headers {
         match fate(name) {
             Fate::Passes => continue,
@@ -65,13 +78,17 @@ pub fn strip(headers: &mut HeaderMap, keep_forwarded: bool) -> Seen {
             Fate::Forwarded | Fate::Ends => {}
             Fate::Connection => named_upgrade |= named_by_connection(value, &mut doomed),
             Fate::Upgrade => upgrade = Some(value.clone()),
+            Fate::TransferEncoding => {
+                let alone = coding == Coding::None && value.as_bytes().eq_ignore_ascii_case(b"chunked");
+                coding = if alone { Coding::Chunked } else { Coding::Other };
+            }
         }
         doomed.push(name.clone());
     }
     for name in doomed {
         headers.remove(name);
     }
-    Seen { hosts, upgrade: upgrade.filter(|_| named_upgrade) }
+    Seen { hosts, upgrade: upgrade.filter(|_| named_upgrade), coding }
 }
 
 /// Looks at the first letter first: most names are none of ours.
@@ -84,7 +101,8 @@ fn fate(name: &HeaderName) -> Fate {
         Some(b'f') if name == "forwarded" => return Fate::Forwarded,
         Some(b'x') if name.starts_with("x-forwarded-") => return Fate::Forwarded,
         Some(b'r') => name.starts_with("residency-"),
-        Some(b't') => matches!(name, "te" | "trailer" | "transfer-encoding"),
+        Some(b't') if name == "transfer-encoding" => return Fate::TransferEncoding,
+        Some(b't') => matches!(name, "te" | "trailer"),
         Some(b'k') => name == "keep-alive",
         Some(b'p') => matches!(name, "proxy-connection" | "proxy-authenticate" | "proxy-authorization"),
         _ => false,

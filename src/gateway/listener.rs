@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::connection::{Activity, Client, Watched, serve};
 use super::exchange::exchange;
-use super::worker::Worker;
+use super::worker::{Listed, Worker};
 use crate::domain::decide::Entry;
 use crate::tls;
 
@@ -64,7 +64,12 @@ pub async fn accept_forever(
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let worker = Rc::clone(&worker);
-                tokio::task::spawn_local(async move { welcome(&worker, stream, peer.ip(), door).await });
+                // Listed before anything else is accepted, so that the limit holds in a burst, too.
+                let activity = Activity::new(&worker.clock, &worker.generation().settings.config.timeouts);
+                let listed = worker.list(&activity);
+                tokio::task::spawn_local(async move {
+                    welcome(&worker, stream, peer.ip(), door, activity, listed).await;
+                });
             }
             Err(error) => {
                 tracing::warn!(%error, "no connection accepted");
@@ -74,14 +79,19 @@ pub async fn accept_forever(
     }
 }
 
-async fn welcome(worker: &Rc<Worker>, stream: TcpStream, peer: IpAddr, door: Door) {
+async fn welcome(
+    worker: &Rc<Worker>,
+    stream: TcpStream,
+    peer: IpAddr,
+    door: Door,
+    activity: Arc<Activity>,
+    listed: Listed,
+) {
     // An error here means that the peer has gone already; reading will say so.
     let _ = stream.set_nodelay(true);
     // The settings at the start of the connection; not held while it lasts.
     let settings = Arc::clone(&worker.generation().settings);
     let config = &settings.config;
-    let activity = Activity::new(&worker.clock, &config.timeouts);
-    let listed = worker.list(&activity);
     let client = |entry, secure| {
         let mut client = Client::new(peer, entry, secure, Arc::clone(&activity));
         client.listed = Some(listed);

@@ -36,6 +36,8 @@ pub struct Record {
     /// Body bytes the connection had brought before.
     body_bytes_before: u64,
     bytes_out: u64,
+    /// No other request may follow on the connection.
+    pub last: bool,
 }
 
 /// The end of an exchange: [`Drop`] is what happens then.
@@ -62,6 +64,7 @@ impl Record {
             upstream: None,
             body_bytes_before: client.activity.body_bytes.load(Relaxed),
             bytes_out: 0,
+            last: false,
         }
     }
 

@@ -129,6 +129,8 @@ impl Worker {
         }
         let previous = self.generation();
         let next = Generation::new(self.index, &self.gateway, Some(&previous), Rc::clone(&previous.log));
+        // Requests may hold the previous generation for hours; its idle connections must not stay as long.
+        previous.upstreams.retire(&next.upstreams);
         *self.generation.borrow_mut() = Rc::new(next);
     }
 

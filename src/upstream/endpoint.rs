@@ -37,6 +37,8 @@ pub struct Target {
     in_flight: Cell<usize>,
     ejected_until: Cell<Millis>,
     open: Cell<usize>,
+    /// No longer configured: what comes back is closed.
+    retired: Cell<bool>,
     counted: Counted,
 }
 
@@ -69,6 +71,7 @@ impl Target {
             in_flight: Cell::new(0),
             ejected_until: Cell::new(0),
             open: Cell::new(0),
+            retired: Cell::new(false),
             counted,
         }
     }
@@ -173,6 +176,19 @@ impl Target {
         (0..closed).for_each(|_| self.closed_one());
     }
 
+    /// Closes idle connections now, and those in use after their exchange.
+    pub(super) fn retire(&self) {
+        self.retired.set(true);
+        self.close_idle();
+    }
+
+    fn close_idle(&self) {
+        let idle = std::mem::take(&mut *self.idle.borrow_mut());
+        for _ in &idle {
+            self.closed_one();
+        }
+    }
+
     fn opened_one(&self) {
         self.open.set(self.open.get() + 1);
         self.counted.metrics.upstream_opened(self.counted.region);
@@ -181,6 +197,12 @@ impl Target {
     fn closed_one(&self) {
         self.open.set(self.open.get() - 1);
         self.counted.metrics.upstream_closed(self.counted.region);
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        self.close_idle();
     }
 }
 
@@ -196,6 +218,9 @@ impl Lease {
 
     /// Puts the connection back for the next request. One that turns out to be unusable is found when it is taken.
     pub(super) fn give_back(mut self, now: Millis) {
+        if self.target.retired.get() {
+            return;
+        }
         if let Some(connection) = self.connection.take() {
             self.target.idle.borrow_mut().push(Idle { connection, since: now });
         }

@@ -95,8 +95,9 @@ pub fn all(gateway: &Arc<Gateway>, settings: &Arc<Settings>, board: &Rc<Board>) 
 
 async fn watch_endpoint(endpoint: Endpoint, index: usize, board: Rc<Board>) {
     loop {
-        let connected = tokio::time::timeout(LOCAL_TIMEOUT, TcpStream::connect(endpoint.as_str())).await;
-        let up = matches!(connected, Ok(Ok(_)));
+        // Dropped here: a connection kept until the next look would be one that the API waits on for ever.
+        let connect = tokio::time::timeout(LOCAL_TIMEOUT, TcpStream::connect(endpoint.as_str()));
+        let up = connect.await.is_ok_and(|connected| connected.is_ok());
         board.endpoints.borrow_mut()[index].1 = Some(up);
         tokio::time::sleep(LOCAL_INTERVAL).await;
     }
