@@ -36,7 +36,7 @@ mod tests;
 
 pub use algorithm::Algorithm;
 pub use claim_path::{ClaimPath, ClaimPathFault, ClaimValue};
-pub use extract::{CookieName, CookieNameFault, TokenSource, extract};
+pub use extract::{CookieName, CookieNameFault, Credential, TokenSource, extract};
 pub use fault::{FaultClass, RegisteredClaim, TokenFault};
 pub use fetch::{FetchFault, FetchSetupFault, MAX_JWKS_BYTES};
 pub use jwks::{JwkRefusal, JwksDocument, JwksFault};

@@ -9,12 +9,12 @@
 
 pub mod body;
 pub mod command;
-mod connection;
+pub mod connection;
 mod control;
 mod exchange;
 pub mod explain;
 mod forward;
-mod headers;
+pub mod headers;
 mod health;
 mod identify;
 mod listener;

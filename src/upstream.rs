@@ -14,6 +14,7 @@ mod body;
 mod connection;
 mod control;
 mod endpoint;
+mod gate;
 mod io;
 
 use std::cell::Cell;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use http::{Request, Response};
 
 pub use body::{RequestBody, UpstreamBody};
-pub use connection::ProtocolFault;
+pub use connection::EndedEarly;
 pub use control::{ControlFault, ControlLink};
 pub use endpoint::{Counted, Limits, Target};
 pub use io::{Dial, UpstreamIo};
@@ -32,6 +33,9 @@ use crate::clock::{CoarseClock, Millis};
 use crate::config::Endpoint;
 use crate::domain::decide::Permit;
 use crate::telemetry::WorkerMetrics;
+
+/// Endpoints of one region that are tried: as many as a word has bits.
+const MOST_ENDPOINTS: usize = 64;
 
 /// One worker's way to every region.
 pub struct Upstreams {
@@ -42,13 +46,13 @@ pub struct Upstreams {
     metrics: Arc<WorkerMetrics>,
 }
 
-/// Why a request was not answered. When it can't have reached the upstream, it comes back.
-#[derive(Debug)]
-pub struct SendFault {
-    pub kind: FaultKind,
-    /// The request, untouched, if no byte of it was sent.
-    pub unsent: Option<Box<Request<RequestBody>>>,
-}
+/// A request on its way. Whoever sends it takes it out; while it is there, nothing of it has been sent.
+pub type Outgoing = Option<Request<RequestBody>>;
+
+/// Why a request was not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.label())]
+pub struct SendFault(pub FaultKind);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultKind {
@@ -65,7 +69,7 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
-    /// The metric's label.
+    /// A short name for logs.
     pub const fn label(self) -> &'static str {
         match self {
             Self::NoEndpoint => "no-endpoint",
@@ -104,53 +108,49 @@ impl Upstreams {
         Self { regions, metrics: Arc::clone(metrics), turn: Cell::default() }
     }
 
-    /// Sends one request to the permit's region and waits for the response's head.
+    /// Sends one request to the permit's region and waits for the response's head. After a fault the request is still in
+    /// `request` if no byte of it was sent.
     pub async fn send(
         &self,
         permit: &Permit,
         clock: &CoarseClock,
-        mut request: Request<RequestBody>,
+        request: &mut Outgoing,
     ) -> Result<Response<UpstreamBody>, SendFault> {
         let targets = &self.regions[permit.destination().index()];
-        let mut last = FaultKind::NoEndpoint;
+        let mut last = SendFault(FaultKind::NoEndpoint);
         let mut tried = 0u64;
-        for attempt in 0..targets.len() {
-            let Some((index, target)) = self.least_busy(targets, tried, clock.now()) else { break };
-            tried |= 1 << (index % 64);
-            if attempt > 0 {
+        while let Some((index, target)) = self.least_busy(targets, tried, clock.now()) {
+            if tried != 0 {
                 self.metrics.upstream_retried(permit.destination().index());
             }
+            tried |= 1 << index;
             match target.exchange(clock, request).await {
                 Ok(response) => return Ok(response),
-                Err(SendFault { kind, unsent: Some(unsent) }) => {
-                    last = kind;
-                    request = *unsent;
-                }
-                Err(sent) => return Err(sent),
+                Err(fault) if request.is_some() => last = fault,
+                Err(fault) => return Err(fault),
             }
         }
-        Err(SendFault { kind: last, unsent: Some(Box::new(request)) })
+        Err(last)
     }
 
-    /// Opens a connection of its own for a request that may be upgraded.
+    /// The same for a request that may be upgraded, on a connection of its own.
     pub async fn send_for_upgrade(
         &self,
         permit: &Permit,
         clock: &CoarseClock,
-        request: Request<RequestBody>,
+        request: &mut Outgoing,
     ) -> Result<Response<hyper::body::Incoming>, SendFault> {
         let targets = &self.regions[permit.destination().index()];
-        let mut last = FaultKind::NoEndpoint;
+        let mut last = SendFault(FaultKind::NoEndpoint);
         let mut tried = 0u64;
-        for _ in 0..targets.len() {
-            let Some((index, target)) = self.least_busy(targets, tried, clock.now()) else { break };
-            tried |= 1 << (index % 64);
+        while let Some((index, target)) = self.least_busy(targets, tried, clock.now()) {
+            tried |= 1 << index;
             match target.connect(clock).await {
                 Ok(io) => return connection::exchange_for_upgrade(io, request).await,
-                Err(kind) => last = kind,
+                Err(kind) => last = SendFault(kind),
             }
         }
-        Err(SendFault { kind: last, unsent: Some(Box::new(request)) })
+        Err(last)
     }
 
     /// The endpoint with the fewest requests in flight, those that failed a moment ago last.
@@ -164,7 +164,7 @@ impl Upstreams {
         self.turn.set(start.wrapping_add(1));
         (0..targets.len())
             .map(|offset| (start.wrapping_add(offset)) % targets.len())
-            .filter(|index| tried & (1 << (index % 64)) == 0)
+            .filter(|index| *index < MOST_ENDPOINTS && tried & (1 << index) == 0)
             .min_by_key(|&index| targets[index].burden(now))
             .map(|index| (index, &targets[index]))
     }

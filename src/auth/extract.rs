@@ -41,9 +41,32 @@ impl CookieName {
     }
 }
 
+/// A token as it stands in a header: where to look it up, but nothing to believe before [`Credential::token`].
+#[derive(Debug, Clone, Copy)]
+pub struct Credential<'h> {
+    bytes: &'h [u8],
+    /// What it is if it has characters no token has.
+    malformed: TokenFault,
+}
+
+impl<'h> Credential<'h> {
+    /// The bytes, unchecked. A cache that holds only verified tokens and compares whole ones needs no check.
+    pub const fn bytes(&self) -> &'h [u8] {
+        self.bytes
+    }
+
+    /// The text, if all its characters are ones a token may have.
+    pub fn token(&self) -> Result<&'h str, TokenFault> {
+        token68(self.bytes).ok_or(self.malformed)
+    }
+}
+
 /// The request's token, if it carries one. Several `Authorization` headers are refused wherever the token is: which of
 /// them the API would believe is anyone's guess.
-pub fn extract<'h>(headers: &'h HeaderMap, from: &[TokenSource]) -> Result<Option<&'h str>, TokenFault> {
+pub fn extract<'h>(
+    headers: &'h HeaderMap,
+    from: &[TokenSource],
+) -> Result<Option<Credential<'h>>, TokenFault> {
     let mut authorizations = headers.get_all(AUTHORIZATION).iter();
     let authorization = authorizations.next();
     if authorizations.next().is_some() {
@@ -62,7 +85,7 @@ pub fn extract<'h>(headers: &'h HeaderMap, from: &[TokenSource]) -> Result<Optio
 }
 
 /// None for another scheme: it is the API's business.
-fn bearer(value: &[u8]) -> Result<Option<&str>, TokenFault> {
+fn bearer(value: &[u8]) -> Result<Option<Credential<'_>>, TokenFault> {
     const SCHEME: &[u8] = b"bearer";
     let value = value.trim_ascii();
     let Some((scheme, rest)) = value.split_at_checked(SCHEME.len()) else { return Ok(None) };
@@ -70,7 +93,10 @@ fn bearer(value: &[u8]) -> Result<Option<&str>, TokenFault> {
         return Ok(None);
     }
     match rest {
-        [b' ', ..] => token68(rest.trim_ascii_start()).ok_or(TokenFault::BearerMalformed).map(Some),
+        [b' ', ..] => {
+            let bytes = rest.trim_ascii_start();
+            Ok(Some(Credential { bytes, malformed: TokenFault::BearerMalformed }))
+        }
         // `Bearer\t…` is malformed, `BearerX …` another scheme.
         [] | [b'\t', ..] => Err(TokenFault::BearerMalformed),
         _ => Ok(None),
@@ -79,7 +105,7 @@ fn bearer(value: &[u8]) -> Result<Option<&str>, TokenFault> {
 
 /// A cookie of this name in two versions is refused: a subdomain can plant one beside the real one. An empty value is
 /// what logging out leaves behind, and counts as none.
-fn cookie<'h>(headers: &'h HeaderMap, name: &[u8]) -> Result<Option<&'h str>, TokenFault> {
+fn cookie<'h>(headers: &'h HeaderMap, name: &[u8]) -> Result<Option<Credential<'h>>, TokenFault> {
     let mut found: Option<&'h [u8]> = None;
     for header in headers.get_all(COOKIE) {
         for pair in header.as_bytes().split(|b| *b == b';') {
@@ -97,7 +123,7 @@ fn cookie<'h>(headers: &'h HeaderMap, name: &[u8]) -> Result<Option<&'h str>, To
             found = Some(value);
         }
     }
-    found.map(|value| token68(value).ok_or(TokenFault::CookieMalformed)).transpose()
+    Ok(found.map(|bytes| Credential { bytes, malformed: TokenFault::CookieMalformed }))
 }
 
 fn unquoted(value: &[u8]) -> &[u8] {

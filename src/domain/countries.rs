@@ -17,6 +17,16 @@ const EU27: &[&str] = &[
 const EU_REGIONS_WITH_OWN_CODE: &[&str] = &["GF", "GP", "MQ", "RE", "YT", "MF", "AX"];
 const EEA_BEYOND_EU: &[&str] = &["IS", "LI", "NO"];
 
+/// Every assigned code (249), and `XK`, which is not but which the EU's own bodies use for Kosovo.
+const ASSIGNED: &str = "\
+    AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY \
+    BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK \
+    FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR \
+    IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK \
+    ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM \
+    PN PR PS PT PW PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF \
+    TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW XK";
+
 /// The names a configuration may write, each with what it stands for.
 pub const GROUP_NAMES: &[&str] = &["@eu27", "@eea"];
 
@@ -25,16 +35,14 @@ pub const GROUP_NAMES: &[&str] = &["@eu27", "@eea"];
 pub struct Country([u8; 2]);
 
 impl Country {
-    /// Reads a two-letter code in either case. `None` for anything that has not the form of one.
+    /// Reads an assigned code in either case. `None` for anything else: nobody lives there, so nothing is guessed.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes: [u8; 2] = text.as_bytes().try_into().ok()?;
-        if !bytes.iter().all(u8::is_ascii_alphabetic) {
-            return None;
-        }
-        match bytes.map(|letter| letter.to_ascii_uppercase()) {
-            [b'E', b'L'] => Some(Self(*b"GR")),
-            code => Some(Self(code)),
-        }
+        let code = match bytes.map(|letter| letter.to_ascii_uppercase()) {
+            [b'E', b'L'] => *b"GR",
+            code => code,
+        };
+        ASSIGNED.as_bytes().chunks(3).any(|assigned| assigned[..2] == code).then_some(Self(code))
     }
 
     fn bit(self) -> usize {
@@ -61,7 +69,7 @@ pub struct CountrySet {
 
 /// An entry that names no country and no group.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is neither a two-letter country code nor one of @eu27, @eea, *")]
+#[error("`{0}` is neither an ISO 3166 country code nor one of @eu27, @eea, *")]
 pub struct UnknownCountry(pub String);
 
 impl CountrySet {
@@ -142,11 +150,14 @@ mod tests {
             assert_eq!((eu27.names(country), eea.names(country)), (in_eu, in_eea), "{code}");
         }
         assert_eq!(EU27.len(), 27);
+        let assigned: Vec<&str> = ASSIGNED.split(' ').collect();
+        assert_eq!(assigned.len(), 250);
+        assert!(assigned.iter().all(|code| code.len() == 2), "the table is searched in steps of three bytes");
     }
 
     #[test]
     fn what_is_no_country_is_refused_by_name() {
-        for text in ["", "D", "DEU", "D1", "@eu", "Ü"] {
+        for text in ["", "D", "DEU", "D1", "@eu", "Ü", "ZZ", "XX", "UK", "A "] {
             assert_eq!(CountrySet::default().add(text), Err(UnknownCountry(text.to_owned())), "{text}");
         }
     }

@@ -19,10 +19,6 @@ pub struct ResponseBody {
 }
 
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large one is what nearly every request has; a box would cost each"
-)]
 enum Source {
     Full(Option<Bytes>),
     Upstream(UpstreamBody),

@@ -5,24 +5,25 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use http::header::{CONNECTION, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{Method, Request, Response, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 
 use super::body::ResponseBody;
-use super::connection::{Activity, Client, Phase};
+use super::connection::{Client, Phase};
 use super::forward::Forwarding;
-use super::headers;
-use super::identify::identify;
+use super::headers::{self, Coding, Seen};
+use super::identify::{Known, known_identity, verify};
 use super::own_paths;
 use super::peek;
 use super::problem::Problem;
 use super::record::{Ending, Record};
+use super::tunnel::Tunnel;
 use super::worker::{Generation, Worker};
 use crate::domain::decide::{Access, Entry, Location};
-use crate::domain::routes::{RouteMatch, is_unambiguous};
+use crate::domain::routes::{CountrySource, RouteMatch, is_unambiguous};
 use crate::telemetry::UpstreamFailure;
 use crate::upstream::RequestBody;
 
@@ -34,22 +35,6 @@ pub async fn exchange(
 ) -> Response<ResponseBody> {
     let generation = worker.generation();
     client.activity.enter(Phase::Waiting);
-    // A length beside the chunks is gone by now: hyper goes by the chunks alone. Whoever is before us may have gone by the
-    // length, so nothing that follows may be taken for a request (RFC 9112 §6.1). Other gateways send no such thing.
-    let last = client.entry == Entry::Edge && request.headers().contains_key(TRANSFER_ENCODING);
-    let mut response = respond(worker, client, generation, request).await;
-    if last {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
-}
-
-async fn respond(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
-    generation: Rc<Generation>,
-    request: Request<Incoming>,
-) -> Response<ResponseBody> {
     let mut ending =
         Record::new(request.method().clone(), request.version(), client).ending(client, &generation);
     if let Some(mut response) = own_paths::answer(worker, &generation.settings, client.entry, &request) {
@@ -57,12 +42,21 @@ async fn respond(
         if request.method() == Method::HEAD {
             *response.body_mut() = ResponseBody::empty();
         }
+        ending.record.last = is_last(client, request.headers().contains_key(TRANSFER_ENCODING));
         return finish(client, response, ending);
     }
-    let outcome =
-        within_deadline(&client.activity, answer(worker, &generation, client, &mut ending.record, request))
-            .await
-            .unwrap_or_else(|| Err(out_of_time(&generation, &ending.record)));
+    let outcome = {
+        let mut work = pin!(answer(worker, &generation, client, &mut ending.record, request));
+        poll_fn(|context| {
+            if client.activity.expired() {
+                client.activity.forgive();
+                return Poll::Ready(None);
+            }
+            work.as_mut().poll(context).map(Some)
+        })
+        .await
+    };
+    let outcome = outcome.unwrap_or_else(|| Err(too_late(&generation, &ending.record)));
     let response = match outcome {
         Ok(Answer::Plain(response)) => response,
         Ok(Answer::Upgraded(response, tunnel)) => {
@@ -80,8 +74,8 @@ async fn respond(
     finish(client, response, ending)
 }
 
-/// Whose fault it is that the deadline passed: the upstream's once the request was on its way there.
-fn out_of_time(generation: &Generation, record: &Record) -> Problem {
+/// Whose fault it is that nothing happened for too long: before a region was chosen only the client's body was awaited.
+fn too_late(generation: &Generation, record: &Record) -> Problem {
     let Some(region) = record.served_by else { return Problem::RequestTimeout };
     generation.metrics.upstream_failed(region.index(), UpstreamFailure::Timeout);
     Problem::UpstreamTimeout
@@ -91,71 +85,107 @@ fn out_of_time(generation: &Generation, record: &Record) -> Problem {
 pub enum Answer {
     Plain(Response<ResponseBody>),
     /// The head to send; then the connection is a tunnel.
-    Upgraded(Response<ResponseBody>, super::tunnel::Tunnel),
+    Upgraded(Response<ResponseBody>, Box<Tunnel>),
 }
 
-fn finish(client: &Client, response: Response<ResponseBody>, ending: Ending) -> Response<ResponseBody> {
+/// A length beside the chunks is gone by now: hyper goes by the chunks alone. Whoever is before us may have gone by the
+/// length, so nothing that follows may be taken for a request (RFC 9112 §6.1). Other gateways send no such thing.
+fn is_last(client: &Client, chunked: bool) -> bool {
+    chunked && client.entry == Entry::Edge
+}
+
+fn finish(client: &Client, mut response: Response<ResponseBody>, ending: Ending) -> Response<ResponseBody> {
     client.activity.enter(Phase::Streaming);
+    if ending.record.last {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     response.map(|body| body.ending(ending))
 }
 
 async fn answer(
-    worker: &Rc<Worker>,
+    worker: &Worker,
     generation: &Rc<Generation>,
     client: &Client,
     record: &mut Record,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let config = &generation.settings.config;
-    let upgrade =
-        request.headers().get(UPGRADE).cloned().map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
     let (mut parts, body) = request.into_parts();
-    normalise(&mut parts)?;
     let peer_believed = client.entry == Entry::Hop || is_believed(generation, client);
-    let asks_upgrade = headers::strip(&mut parts.headers, peer_believed);
-    let upgrade = upgrade.filter(|_| asks_upgrade);
+    let seen = headers::strip(&mut parts.headers, peer_believed);
+    record.last = is_last(client, seen.coding != Coding::None);
+    normalise(&mut parts, &seen)?;
+    let upgrade = seen.upgrade.zip(parts.extensions.remove::<OnUpgrade>());
 
     let route = config.routes.find(parts.method.as_str(), parts.uri.path());
     record.route = route.as_ref().map(|found| found.index);
     let access = classify(&parts.method, upgrade.is_some(), route.as_ref());
     record.access = access;
 
-    let identity = identify(generation, &parts.headers, worker.clock.unix_seconds()).await;
-    let mut subject = None;
+    if body.size_hint().exact().is_none() {
+        // Else hyper, as a client, leaves a GET's or a HEAD's body out.
+        parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     let mut body = RequestBody::streaming(body, &client.activity.body_bytes);
-    let location = match identity {
+    let now = worker.clock.unix_seconds();
+    let known = match known_identity(generation, &parts.headers, now) {
+        // Rare: a token's first request. Kept out of the state that every request carries.
+        Ok(Known::Unverified(token)) => Box::pin(verify(generation, token, now)).await.map(Some),
+        Ok(Known::Verified(identity)) => Ok(Some(identity)),
+        Ok(Known::NoToken) => Ok(None),
+        Err(refusal) => Err(refusal),
+    };
+    let verified = matches!(known, Ok(Some(_)));
+    let mut subject = None;
+    let location = match known {
         Ok(Some(identity)) => {
             record.subject = identity.subject_hash;
             subject.clone_from(&identity.subject);
             identity.location
         }
-        Ok(None) => without_token(generation, route.as_ref(), &mut body).await?,
+        Ok(None) => match without_token(route.as_ref()) {
+            Hint::Located(location) => location,
+            Hint::Body(source) => {
+                let read = Box::pin(peek::peek(&mut body, config.limits.peek_bytes)).await?;
+                peek::country(&config.topology, source, &read)
+            }
+        },
         Err(refusal) => Location::Unknown(refusal),
     };
     if let Some(named) = route.as_ref().and_then(|found| found.subject) {
         let named = subject_of_path(named)?;
         record.subject = named.to_str().ok().map(|text| generation.settings.hasher.hash(text));
-        subject = Some(named);
+        // Without a verified token nobody is anybody (R8).
+        if verified {
+            subject = Some(named);
+        }
     }
     headers::add_forwarded(&mut parts.headers, client, peer_believed);
     let forwarding = Forwarding { worker, generation, entry: client.entry, access, location, subject };
-    forwarding.run(record, Request::from_parts(parts, body), upgrade).await
+    let mut request = Some(Request::from_parts(parts, body));
+    match upgrade {
+        None => forwarding.run(record, &mut request).await.map(Answer::Plain),
+        Some(upgrade) => Box::pin(forwarding.run_upgrade(record, &mut request, upgrade)).await,
+    }
 }
 
-/// Whose data a request without a token is about, as far as its route says.
-async fn without_token(
-    generation: &Generation,
-    route: Option<&RouteMatch<'_, '_>>,
-    body: &mut RequestBody,
-) -> Result<Location, Problem> {
-    let Some(RouteMatch { rule, .. }) = route else { return Ok(Location::Anonymous) };
-    if let Some(jurisdiction) = rule.jurisdiction {
-        return Ok(Location::Jurisdiction(jurisdiction));
+/// The downstream side of an upgrade, and the protocol asked for.
+pub type Upgrade = (HeaderValue, OnUpgrade);
+
+/// What a request without a token says about whose data it concerns.
+enum Hint<'table> {
+    Located(Location),
+    /// The body names a country, here.
+    Body(&'table CountrySource),
+}
+
+fn without_token<'table>(route: Option<&RouteMatch<'table, '_>>) -> Hint<'table> {
+    let Some(RouteMatch { rule, .. }) = route else { return Hint::Located(Location::Anonymous) };
+    match (rule.jurisdiction, &rule.country) {
+        (Some(jurisdiction), _) => Hint::Located(Location::Jurisdiction(jurisdiction)),
+        (None, Some(source)) => Hint::Body(source),
+        (None, None) => Hint::Located(Location::Anonymous),
     }
-    let Some(source) = &rule.country else { return Ok(Location::Anonymous) };
-    let config = &generation.settings.config;
-    let read = peek::peek(body, config.limits.peek_bytes).await?;
-    Ok(peek::country(&config.topology, source, &read))
 }
 
 pub fn classify(method: &Method, upgrade: bool, route: Option<&RouteMatch<'_, '_>>) -> Access {
@@ -170,20 +200,10 @@ pub fn classify(method: &Method, upgrade: bool, route: Option<&RouteMatch<'_, '_
 }
 
 /// Brings the request into the one form that goes upstream, or refuses what could be read in two ways.
-fn normalise(parts: &mut Parts) -> Result<(), Problem> {
-    // Any other coding would be taken off with the header, and the API would not know what it gets.
-    let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
-    if codings.next().is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
-        || codings.next().is_some()
-    {
-        return Err(Problem::BadRequest);
-    }
-    if parts.method == Method::CONNECT || !is_unambiguous(parts.uri.path()) {
-        return Err(Problem::BadRequest);
-    }
-    let mut hosts = parts.headers.get_all(HOST).iter();
-    let (host, another) = (hosts.next(), hosts.next());
-    if another.is_some() || (host.is_none() && parts.version == Version::HTTP_11) {
+fn normalise(parts: &mut Parts, seen: &Seen) -> Result<(), Problem> {
+    let hosts_fit = seen.hosts == 1 || (seen.hosts == 0 && parts.version != Version::HTTP_11);
+    let fits = hosts_fit && seen.coding != Coding::Other && parts.method != Method::CONNECT;
+    if !fits || !is_unambiguous(parts.uri.path()) {
         return Err(Problem::BadRequest);
     }
     if let Some(authority) = parts.uri.authority() {
@@ -206,22 +226,6 @@ fn subject_of_path(segment: &str) -> Result<HeaderValue, Problem> {
         percent_encoding::percent_decode_str(segment).decode_utf8().map_err(|_| Problem::BadRequest)?;
     HeaderValue::from_str(&decoded).map_err(|_| Problem::BadRequest)
 }
-
-/// Runs `work` until it is done or the connection's deadline passes.
-async fn within_deadline<F: Future>(activity: &Activity, work: F) -> Option<F::Output> {
-    let mut work = pin!(work);
-    poll_fn(|context| {
-        if activity.expired() {
-            activity.forgive();
-            return Poll::Ready(None);
-        }
-        work.as_mut().poll(context).map(Some)
-    })
-    .await
-}
-
-/// The downstream side of an upgrade, and the protocol asked for.
-pub type Upgrade = (HeaderValue, OnUpgrade);
 
 /// Takes out what a response must not carry to a client.
 pub fn strip_response(headers: &mut HeaderMap, keep_served_by: bool) {

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use http::header::{HeaderValue, UPGRADE};
-use http::{Request, Response, StatusCode};
+use http::{Response, StatusCode};
 
 use super::body::ResponseBody;
 use super::exchange::{Answer, Upgrade, strip_response};
@@ -18,7 +18,7 @@ use crate::domain::decide::{
 };
 use crate::domain::names::{JurisdictionId, RegionSet};
 use crate::telemetry;
-use crate::upstream::{FaultKind, RequestBody};
+use crate::upstream::{FaultKind, Outgoing, SendFault};
 
 /// Everything that is known when a request is ready to be decided about.
 pub struct Forwarding<'a> {
@@ -36,49 +36,74 @@ impl Forwarding<'_> {
     pub async fn run(
         &self,
         record: &mut Record,
-        mut request: Request<RequestBody>,
-        upgrade: Option<Upgrade>,
-    ) -> Result<Answer, Problem> {
-        let Generation { settings, upstreams, .. } = &**self.generation;
+        request: &mut Outgoing,
+    ) -> Result<Response<ResponseBody>, Problem> {
         let mut unreachable = RegionSet::EMPTY;
-        let mut upgrade = upgrade;
         loop {
-            let permit = self.permit(record, unreachable)?;
-            self.address(&permit, request.headers_mut());
+            let permit = self.prepare(record, unreachable, request)?;
             let sent_at = clock::now();
-            let sent = match upgrade.take() {
-                Some((protocol, downstream)) => {
-                    headers::restore_upgrade(request.headers_mut(), protocol.clone());
-                    match upstreams.send_for_upgrade(&permit, &self.worker.clock, request).await {
-                        Ok(response) => {
-                            record.upstream = Some(sent_at.elapsed());
-                            return Ok(self.upgraded(&permit, record, response, (protocol, downstream)));
-                        }
-                        Err(fault) => {
-                            upgrade = Some((protocol, downstream));
-                            Err(fault)
-                        }
-                    }
-                }
-                None => upstreams.send(&permit, &self.worker.clock, request).await,
-            };
-            match sent {
+            match self.generation.upstreams.send(&permit, &self.worker.clock, request).await {
                 Ok(mut response) => {
                     record.upstream = Some(sent_at.elapsed());
-                    self.sign_answer(&permit, response.headers_mut());
-                    return Ok(Answer::Plain(response.map(ResponseBody::upstream)));
+                    self.finish_head(&permit, response.headers_mut());
+                    return Ok(response.map(ResponseBody::upstream));
                 }
-                Err(fault) => {
-                    let region = settings.config.topology.region_name(permit.destination());
-                    tracing::warn!(region, kind = fault.kind.label(), "request not answered");
-                    request = match (fault.kind, fault.unsent) {
-                        (FaultKind::Exhausted, _) => return Err(Problem::Overloaded),
-                        (_, None) => return Err(Problem::UpstreamFailed),
-                        (_, Some(unsent)) => *unsent,
-                    };
-                    unreachable = unreachable.with(permit.destination());
-                }
+                Err(fault) => unreachable = self.failed(&permit, fault, request, unreachable)?,
             }
+        }
+    }
+
+    /// The same for a request that asks for an upgrade.
+    pub async fn run_upgrade(
+        &self,
+        record: &mut Record,
+        request: &mut Outgoing,
+        (protocol, downstream): Upgrade,
+    ) -> Result<Answer, Problem> {
+        let mut unreachable = RegionSet::EMPTY;
+        loop {
+            let permit = self.prepare(record, unreachable, request)?;
+            if let Some(request) = request {
+                headers::restore_upgrade(request.headers_mut(), protocol.clone());
+            }
+            let sent_at = clock::now();
+            match self.generation.upstreams.send_for_upgrade(&permit, &self.worker.clock, request).await {
+                Ok(response) => {
+                    record.upstream = Some(sent_at.elapsed());
+                    return Ok(self.upgraded(&permit, record, response, (protocol, downstream)));
+                }
+                Err(fault) => unreachable = self.failed(&permit, fault, request, unreachable)?,
+            }
+        }
+    }
+
+    fn prepare(
+        &self,
+        record: &mut Record,
+        unreachable: RegionSet,
+        request: &mut Outgoing,
+    ) -> Result<Permit, Problem> {
+        let permit = self.permit(record, unreachable)?;
+        if let Some(request) = request {
+            self.address(&permit, !unreachable.is_empty(), request.headers_mut());
+        }
+        Ok(permit)
+    }
+
+    /// What to do about a request that got no answer: nothing but to say so, unless none of it was sent.
+    fn failed(
+        &self,
+        permit: &Permit,
+        SendFault(kind): SendFault,
+        request: &Outgoing,
+        unreachable: RegionSet,
+    ) -> Result<RegionSet, Problem> {
+        let region = self.generation.settings.config.topology.region_name(permit.destination());
+        tracing::warn!(region, kind = kind.label(), "request not answered");
+        match kind {
+            FaultKind::Exhausted => Err(Problem::Overloaded),
+            _ if request.is_none() => Err(Problem::UpstreamFailed),
+            _ => Ok(unreachable.with(permit.destination())),
         }
     }
 
@@ -105,7 +130,12 @@ impl Forwarding<'_> {
         record.served_by = Some(permit.destination());
         record.decision = match permit.basis() {
             Basis::Observed(would) => {
-                if would != Enforced::SameRegion && unreachable.is_empty() {
+                record.code = match would {
+                    Enforced::SameRegion => None,
+                    Enforced::OtherRegion(_) => Some("other-region"),
+                    Enforced::Refused(refusal) => Some(refusal.code()),
+                };
+                if record.code.is_some() && unreachable.is_empty() {
                     self.generation.metrics.unlawful_observed(record.jurisdiction.map(JurisdictionId::index));
                 }
                 telemetry::Decision::Observed
@@ -117,14 +147,16 @@ impl Forwarding<'_> {
     }
 
     /// Tells the next one what was decided: an API gets the decision, another gateway only who sends it.
-    fn address(&self, permit: &Permit, headers: &mut http::HeaderMap) {
+    fn address(&self, permit: &Permit, again: bool, headers: &mut http::HeaderMap) {
         let names = &self.generation.names;
         let own = self.generation.settings.config.region;
         if permit.leaves_region() {
             headers.insert(headers::HOP, names.region(own));
             return;
         }
-        headers.remove(headers::HOP);
+        if again {
+            headers.remove(headers::HOP);
+        }
         headers.insert(headers::SERVED_BY, names.region(own));
         headers.insert(headers::ACCESS, HeaderValue::from_static(access_name(permit.access())));
         if let Some(jurisdiction) = permit.jurisdiction() {
@@ -146,7 +178,7 @@ impl Forwarding<'_> {
     }
 
     /// Makes an upstream's answer fit for the client.
-    fn sign_answer(&self, permit: &Permit, headers: &mut http::HeaderMap) {
+    fn finish_head(&self, permit: &Permit, headers: &mut http::HeaderMap) {
         strip_response(headers, permit.leaves_region());
         if !permit.leaves_region() {
             headers.insert(headers::SERVED_BY, self.generation.names.region(permit.destination()));
@@ -161,17 +193,17 @@ impl Forwarding<'_> {
         (protocol, downstream): Upgrade,
     ) -> Answer {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            self.sign_answer(permit, response.headers_mut());
+            self.finish_head(permit, response.headers_mut());
             return Answer::Plain(response.map(ResponseBody::unpooled));
         }
         let upstream = hyper::upgrade::on(&mut response);
         let granted = response.headers().get(UPGRADE).cloned().unwrap_or(protocol);
-        self.sign_answer(permit, response.headers_mut());
+        self.finish_head(permit, response.headers_mut());
         headers::restore_upgrade(response.headers_mut(), granted);
         record.protocol = telemetry::Protocol::WebSocket;
         let idle = self.generation.settings.config.timeouts.stream_idle;
         let tunnel = Tunnel { downstream, upstream, idle };
-        Answer::Upgraded(response.map(|_| ResponseBody::empty()), tunnel)
+        Answer::Upgraded(response.map(|_| ResponseBody::empty()), Box::new(tunnel))
     }
 }
 

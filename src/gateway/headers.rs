@@ -5,9 +5,7 @@
 //! - Hop-by-hop headers (RFC 9110 §7.6.1) and those that `Connection` names end here.
 //! - `Forwarded` and `X-Forwarded-*` are kept only when the peer is one that is believed; else they are made anew.
 
-use http::header::{
-    CONNECTION, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use smallvec::SmallVec;
 
 use super::connection::Client;
@@ -23,11 +21,6 @@ pub const SIGNATURE: HeaderName = HeaderName::from_static("residency-signature")
 /// The region whose edge sent the request on. Believed on the internal listener only.
 pub const HOP: HeaderName = HeaderName::from_static("residency-hop");
 
-const OWN_PREFIX: &str = "residency-";
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const PROXY_AUTHENTICATE: HeaderName = HeaderName::from_static("proxy-authenticate");
-const PROXY_AUTHORIZATION: HeaderName = HeaderName::from_static("proxy-authorization");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -35,39 +28,101 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 /// Names to take out, few as a rule.
 type Names = SmallVec<[HeaderName; 8]>;
 
-/// Takes out what must not pass: hop-by-hop headers and our own. Returns whether an upgrade was asked for.
-pub fn strip(headers: &mut HeaderMap, keep_forwarded: bool) -> bool {
+/// What was seen on the way through a request's headers.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    pub hosts: usize,
+    /// The protocol to upgrade to, if that was asked for as it has to be: by `Upgrade` and by `Connection`.
+    pub upgrade: Option<HeaderValue>,
+    pub coding: Coding,
+}
+
+/// How a request's body was framed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Coding {
+    /// By its length, or there is none.
+    #[default]
+    None,
+    Chunked,
+    /// Something the API would not learn of, since the header ends here.
+    Other,
+}
+
+/// What is done with a header.
+enum Fate {
+    Passes,
+    /// It passes, and is counted: a second one makes the request ambiguous.
+    Host,
+    Ends,
+    /// It ends, and names others that do.
+    Connection,
+    Upgrade,
+    TransferEncoding,
+    /// It passes from peers that are believed.
+    Forwarded,
+}
+
+/// Takes out what must not pass: hop-by-hop headers, those that `Connection` names, and our own. One pass, and no look-up
+/// by name unless there is something to take out.
+pub fn strip(headers: &mut HeaderMap, keep_forwarded: bool) -> Seen {
     let mut doomed = Names::new();
-    let mut upgrade = false;
-    for name in headers.keys() {
-        if *name == CONNECTION {
-            upgrade = named_by_connection(headers, &mut doomed) && headers.contains_key(UPGRADE);
+    let (mut hosts, mut upgrade, mut named_upgrade, mut coding) = (0, None, false, Coding::None);
+    for (name, value) in &*headers {
+        match fate(name) {
+            Fate::Passes => continue,
+            Fate::Host => {
+                hosts += 1;
+                continue;
+            }
+            Fate::Forwarded if keep_forwarded => continue,
+            Fate::Forwarded | Fate::Ends => {}
+            Fate::Connection => named_upgrade |= named_by_connection(value, &mut doomed),
+            Fate::Upgrade => upgrade = Some(value.clone()),
+            Fate::TransferEncoding => {
+                let alone = coding == Coding::None && value.as_bytes().eq_ignore_ascii_case(b"chunked");
+                coding = if alone { Coding::Chunked } else { Coding::Other };
+            }
         }
-        if is_hop_by_hop(name)
-            || name.as_str().starts_with(OWN_PREFIX)
-            || (!keep_forwarded && is_forwarded(name))
-        {
-            doomed.push(name.clone());
-        }
+        doomed.push(name.clone());
     }
     for name in doomed {
         headers.remove(name);
     }
-    upgrade
+    Seen { hosts, upgrade: upgrade.filter(|_| named_upgrade), coding }
+}
+
+/// Looks at the first letter first: most names are none of ours.
+fn fate(name: &HeaderName) -> Fate {
+    let name = name.as_str();
+    let ends = match name.as_bytes().first() {
+        Some(b'h') if name == "host" => return Fate::Host,
+        Some(b'c') if name == "connection" => return Fate::Connection,
+        Some(b'u') if name == "upgrade" => return Fate::Upgrade,
+        Some(b'f') if name == "forwarded" => return Fate::Forwarded,
+        Some(b'x') if name.starts_with("x-forwarded-") => return Fate::Forwarded,
+        Some(b'r') => name.starts_with("residency-"),
+        Some(b't') if name == "transfer-encoding" => return Fate::TransferEncoding,
+        Some(b't') => matches!(name, "te" | "trailer"),
+        Some(b'k') => name == "keep-alive",
+        Some(b'p') => matches!(name, "proxy-connection" | "proxy-authenticate" | "proxy-authorization"),
+        _ => false,
+    };
+    if ends { Fate::Ends } else { Fate::Passes }
 }
 
 /// Collects the names that `Connection` lists. Returns whether `upgrade` is one of them.
-fn named_by_connection(headers: &HeaderMap, doomed: &mut Names) -> bool {
+fn named_by_connection(value: &HeaderValue, doomed: &mut Names) -> bool {
     let mut upgrade = false;
-    for value in headers.get_all(CONNECTION) {
-        for name in value.as_bytes().split(|byte| *byte == b',') {
-            let name = name.trim_ascii();
-            upgrade |= name.eq_ignore_ascii_case(b"upgrade");
-            if let Ok(name) = HeaderName::from_bytes(name)
-                && !is_end_to_end(&name)
-            {
-                doomed.push(name);
-            }
+    for name in value.as_bytes().split(|byte| *byte == b',') {
+        let name = name.trim_ascii();
+        if name.eq_ignore_ascii_case(b"keep-alive") || name.eq_ignore_ascii_case(b"close") {
+            continue;
+        }
+        upgrade |= name.eq_ignore_ascii_case(b"upgrade");
+        if let Ok(name) = HeaderName::from_bytes(name)
+            && !is_end_to_end(&name)
+        {
+            doomed.push(name);
         }
     }
     upgrade
@@ -77,22 +132,6 @@ fn named_by_connection(headers: &HeaderMap, doomed: &mut Names) -> bool {
 fn is_end_to_end(name: &HeaderName) -> bool {
     use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE};
     [HOST, AUTHORIZATION, COOKIE, CONTENT_LENGTH, CONTENT_TYPE].contains(name)
-}
-
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    *name == CONNECTION
-        || *name == TRANSFER_ENCODING
-        || *name == UPGRADE
-        || *name == TE
-        || *name == TRAILER
-        || *name == KEEP_ALIVE
-        || *name == PROXY_CONNECTION
-        || *name == PROXY_AUTHENTICATE
-        || *name == PROXY_AUTHORIZATION
-}
-
-fn is_forwarded(name: &HeaderName) -> bool {
-    *name == FORWARDED || name.as_str().starts_with("x-forwarded-")
 }
 
 /// Says for whom the request is sent on. A gateway's hop has said so already.

@@ -5,10 +5,10 @@ use std::rc::Rc;
 use http::{HeaderMap, HeaderValue};
 
 use super::worker::Generation;
-use crate::auth::{ClaimValue, FaultClass, TokenFault, VerifiedToken, extract};
+use crate::auth::{ClaimValue, Credential, FaultClass, TokenFault, VerifiedToken, extract};
 use crate::config::Config;
 use crate::domain::decide::{Location, Refusal};
-use crate::telemetry::SubjectHash;
+use crate::telemetry::{SubjectHash, SubjectHasher};
 
 /// What a verified token means here.
 #[derive(Debug)]
@@ -21,48 +21,63 @@ pub struct Identity {
     pub location: Location,
 }
 
-/// The identity behind the request's token; `None` without one.
-pub async fn identify(
+/// What is known of a request's sender without computing anything.
+pub enum Known<'headers> {
+    NoToken,
+    Verified(Rc<Identity>),
+    Unverified(Credential<'headers>),
+}
+
+/// Finds the request's token, and the identity behind it if this worker has verified it before.
+pub fn known_identity<'headers>(
     generation: &Generation,
-    headers: &HeaderMap,
+    headers: &'headers HeaderMap,
     now_unix_s: u64,
-) -> Result<Option<Rc<Identity>>, Refusal> {
+) -> Result<Known<'headers>, Refusal> {
     let settings = &generation.settings;
-    let refuse = |fault: &TokenFault| {
-        generation.metrics.token_fault(fault.index());
-        tracing::debug!(%fault, "token refused");
-        refusal_for(fault)
+    let credential = match extract(headers, &settings.config.token.from) {
+        Ok(Some(credential)) => credential,
+        Ok(None) => return Ok(Known::NoToken),
+        Err(fault) => return Err(refuse(generation, &fault)),
     };
-    let token = match extract(headers, &settings.config.token.from) {
-        Ok(Some(token)) => token,
-        Ok(None) => return Ok(None),
-        Err(fault) => return Err(refuse(&fault)),
-    };
-    let keys = settings.verifier.ring();
-    let known = generation.tokens.borrow_mut().get(token.as_bytes(), now_unix_s, keys.version());
+    let version = settings.verifier.ring().version();
+    let known = generation.tokens.borrow_mut().get(credential.bytes(), now_unix_s, version);
     generation.metrics.token_cache_lookup(known.is_some());
-    if known.is_some() {
-        return Ok(known);
-    }
+    Ok(known.map_or(Known::Unverified(credential), Known::Verified))
+}
+
+/// Verifies a token, with newly fetched keys if those at hand don't have its own, and remembers it.
+pub async fn verify(
+    generation: &Generation,
+    credential: Credential<'_>,
+    now_unix_s: u64,
+) -> Result<Rc<Identity>, Refusal> {
+    let settings = &generation.settings;
+    let token = credential.token().map_err(|fault| refuse(generation, &fault))?;
     let verified = match settings.verifier.verify(token, now_unix_s) {
-        Err(fault) if fault.refetch().is_some() => {
-            keys.refetch(fault.refetch().unwrap_or_default()).await;
-            settings.verifier.verify(token, now_unix_s)
-        }
+        Err(fault) => match fault.refetch() {
+            Some(issuer) => {
+                settings.verifier.ring().refetch(issuer).await;
+                settings.verifier.verify(token, now_unix_s)
+            }
+            None => Err(fault),
+        },
         verified => verified,
     };
-    let verified = verified.map_err(|fault| refuse(&fault))?;
+    let verified = verified.map_err(|fault| refuse(generation, &fault))?;
     let identity = Rc::new(Identity::new(&settings.config, &settings.hasher, &verified)?);
     generation.tokens.borrow_mut().insert(token.as_bytes(), &verified, Rc::clone(&identity));
-    Ok(Some(identity))
+    Ok(identity)
+}
+
+fn refuse(generation: &Generation, fault: &TokenFault) -> Refusal {
+    generation.metrics.token_fault(fault.index());
+    tracing::debug!(%fault, "token refused");
+    refusal_for(fault)
 }
 
 impl Identity {
-    pub fn new(
-        config: &Config,
-        hasher: &crate::telemetry::SubjectHasher,
-        token: &VerifiedToken,
-    ) -> Result<Self, Refusal> {
+    fn new(config: &Config, hasher: &SubjectHasher, token: &VerifiedToken) -> Result<Self, Refusal> {
         let subject = match &token.subject {
             // A subject that can't stand in a header can't be handed to the API unchanged.
             Some(subject) => Some(HeaderValue::from_str(subject).map_err(|_| Refusal::TokenInvalid)?),

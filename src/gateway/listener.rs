@@ -28,6 +28,9 @@ const BACKLOG: i32 = 4096;
 /// How long to wait after accepting failed, as a rule because file descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Header lines that hyper takes unless told otherwise.
+const HYPER_HEADERS: usize = 100;
+
 /// Which door a listener is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Door {
@@ -141,8 +144,12 @@ where
         let (worker, client) = (Rc::clone(&service_worker), Rc::clone(&client));
         async move { Ok::<_, std::convert::Infallible>(exchange(&worker, &client, request).await) }
     });
-    let connection = http1::Builder::new()
-        .max_headers(limits.headers)
+    let mut builder = http1::Builder::new();
+    // Setting it, even to hyper's own default, costs each request an array of that many headers on the heap.
+    if limits.headers != HYPER_HEADERS {
+        builder.max_headers(limits.headers);
+    }
+    let connection = builder
         .max_header_size(limits.header_bytes)
         .half_close(false)
         .serve_connection(stream, service)

@@ -19,6 +19,8 @@ pub enum Problem {
     BodyTooLarge,
     /// No API process took the request.
     UpstreamUnavailable,
+    /// The client did not send the part of the body that decides about the region in time.
+    RequestTimeout,
     /// An API process took the request and did not begin to answer in time.
     UpstreamTimeout,
     /// An API process took the request and broke off, or answered with something that is no HTTP.
@@ -27,8 +29,6 @@ pub enum Problem {
     Overloaded,
     /// Only the control paths are served here.
     NotFound,
-    /// The part of the body that decides about the region did not come in time.
-    RequestTimeout,
 }
 
 /// Seconds after which a client may try again what is temporarily impossible.
@@ -134,7 +134,7 @@ impl Problem {
             Self::UpstreamFailed => "The API took the request and broke off; it may have been carried out.",
             Self::Overloaded => "Too many requests are under way; nothing was changed. Try again.",
             Self::NotFound => "Only the gateway's own paths are served here.",
-            Self::RequestTimeout => "The request did not arrive in time; nothing was changed. Try again.",
+            Self::RequestTimeout => "The body did not come in time; nothing was changed.",
         }
     }
 
@@ -173,6 +173,20 @@ impl Problem {
 mod tests {
     use super::*;
 
+    fn every() -> impl Iterator<Item = Problem> {
+        let others = [
+            Problem::BadRequest,
+            Problem::BodyTooLarge,
+            Problem::UpstreamUnavailable,
+            Problem::UpstreamTimeout,
+            Problem::UpstreamFailed,
+            Problem::Overloaded,
+            Problem::NotFound,
+            Problem::RequestTimeout,
+        ];
+        Refusal::ALL.into_iter().map(Problem::Refused).chain(others)
+    }
+
     #[test]
     fn every_code_is_its_own_and_in_its_place() {
         for (index, refusal) in Refusal::ALL.into_iter().enumerate() {
@@ -188,23 +202,22 @@ mod tests {
 
     #[test]
     fn each_problem_is_valid_json_that_says_what_it_is() {
-        let others = [
-            Problem::BadRequest,
-            Problem::BodyTooLarge,
-            Problem::UpstreamUnavailable,
-            Problem::UpstreamTimeout,
-            Problem::UpstreamFailed,
-            Problem::Overloaded,
-            Problem::NotFound,
-            Problem::RequestTimeout,
-        ];
-        for problem in Refusal::ALL.into_iter().map(Problem::Refused).chain(others) {
+        for problem in every() {
             let response = problem.response();
             assert_eq!(response.status(), problem.status());
             let text = response.into_body().into_full().expect("a problem's body is whole");
             let json: serde_json::Value = serde_json::from_slice(&text).expect("valid JSON");
             assert_eq!(json["code"], problem.code());
             assert_eq!(json["status"], problem.status().as_u16());
+        }
+    }
+
+    #[test]
+    fn the_page_about_problems_gives_each_its_status() {
+        let page = include_str!("../../docs/PROBLEMS.md");
+        for problem in every() {
+            let row = format!("| `{}` | {} |", problem.code(), problem.status().as_u16());
+            assert!(page.contains(&row), "docs/PROBLEMS.md has no row {row}");
         }
     }
 }

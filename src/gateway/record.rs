@@ -24,7 +24,8 @@ pub struct Record {
     pub protocol: Protocol,
     pub status: u16,
     pub decision: Decision,
-    pub problem: Option<Problem>,
+    /// The problem's code, or what enforcing would have made of an observed request.
+    pub code: Option<&'static str>,
     /// Index of the route rule.
     pub route: Option<usize>,
     pub jurisdiction: Option<JurisdictionId>,
@@ -35,6 +36,8 @@ pub struct Record {
     /// Body bytes the connection had brought before.
     body_bytes_before: u64,
     bytes_out: u64,
+    /// No other request may follow on the connection.
+    pub last: bool,
 }
 
 /// The end of an exchange: [`Drop`] is what happens then.
@@ -52,7 +55,7 @@ impl Record {
             protocol: if version == Version::HTTP_10 { Protocol::Http10 } else { Protocol::Http11 },
             status: 0,
             decision: Decision::Own,
-            problem: None,
+            code: None,
             route: None,
             jurisdiction: None,
             access: Access::Read,
@@ -61,12 +64,13 @@ impl Record {
             upstream: None,
             body_bytes_before: client.activity.body_bytes.load(Relaxed),
             bytes_out: 0,
+            last: false,
         }
     }
 
     /// The gateway itself ends the request.
     pub fn refuse(&mut self, problem: Problem) {
-        self.problem = Some(problem);
+        self.code = Some(problem.code());
         self.decision = Decision::Refused(problem.index());
         self.served_by = None;
     }
@@ -125,7 +129,7 @@ impl Drop for Ending {
             access,
             decision,
             served_by: self.record.served_by.map(|region| config.topology.region_name(region)),
-            code: self.record.problem.map(Problem::code),
+            code: self.record.code,
             subject: self.record.subject,
             client: truncate_address(self.client.peer),
             duration,

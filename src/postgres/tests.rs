@@ -63,7 +63,7 @@ impl Watched {
 
     /// A sample asked for after this call.
     async fn fresh(&mut self) -> Sample {
-        let now = Instant::now();
+        let now = crate::clock::now();
         let newer = |state: &DatabaseState| state.sample().is_some_and(|sample| sample.sampled_at > now);
         self.until("answering", newer).await.sample().expect("just seen").clone()
     }
@@ -87,7 +87,7 @@ struct Pair {
 impl Pair {
     /// Samples both until the lag is as wanted.
     async fn until_lag(&mut self, what: &str, wanted: impl Fn(Lag) -> bool) {
-        let start = Instant::now();
+        let start = crate::clock::now();
         loop {
             let sample = self.primary.fresh().await;
             self.tracker.primary_sample(sample.sampled_at.duration_since(self.origin), sample.position);
@@ -131,7 +131,7 @@ async fn a_primary_and_its_standby_are_told_apart_and_compared() {
     // Lag grows while the standby does not replay, and falls when it does.
     let limit = Duration::from_millis(500);
     let tracker = LagTracker::new(Duration::from_secs(2));
-    let mut pair = Pair { origin: Instant::now(), tracker, primary: home, replica: away };
+    let mut pair = Pair { origin: crate::clock::now(), tracker, primary: home, replica: away };
     pair.until_lag("small", |lag| lag.within(limit)).await;
     standby.sql(&["SELECT pg_wal_replay_pause()"]).await;
     primary.sql(&["INSERT INTO t VALUES (0)"]).await;

@@ -162,7 +162,7 @@ pub(super) static ENDPOINT_UP: Family = gauge(
 pub(super) static CERTIFICATE_EXPIRY: Family = gauge(
     "residency_certificate_expiry_timestamp_seconds",
     &["certificate"],
-    "When a loaded certificate (public, internal, internal-ca) expires, seconds since the epoch.",
+    "When a loaded certificate (public, internal) expires, seconds since the epoch.",
 );
 pub(super) static CONFIG_GENERATION: Family =
     gauge("residency_config_generation", &[], "How many configurations this process has applied.");

@@ -99,7 +99,7 @@ impl ControlMetrics {
         self.endpoint_up.with_label_values(&[group, endpoint]).set(up.into());
     }
 
-    /// When the certificate with this use (`public`, `internal`, `internal-ca`) expires.
+    /// When the certificate with this use (`public`, `internal`) expires.
     pub fn certificate_expiry(&self, certificate: &str, at: SystemTime) {
         self.certificate_expiry.with_label_values(&[certificate]).set(seconds(at));
     }

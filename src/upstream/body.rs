@@ -8,7 +8,6 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-use super::connection::ProtocolFault;
 use super::endpoint::Lease;
 use crate::clock::Millis;
 
@@ -111,29 +110,22 @@ impl Body for UpstreamBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
-        let ended = match &mut this.lease {
-            Some(lease) => lease.connection().poll_drive(context).is_ready(),
-            None => false,
+        // Without its connection all of the body is here already.
+        let Some(lease) = &mut this.lease else {
+            return Pin::new(&mut this.incoming).poll_frame(context).map_err(Into::into);
         };
-        match Pin::new(&mut this.incoming).poll_frame(context) {
-            Poll::Ready(Some(Ok(frame))) => {
-                this.give_back_if_ended();
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(Some(Err(error))) => {
-                this.lease = None;
-                Poll::Ready(Some(Err(error.into())))
-            }
+        let polled = lease.connection().poll_frame(&mut this.incoming, context);
+        match &polled {
+            Poll::Ready(Some(Ok(_))) => this.give_back_if_ended(),
+            Poll::Ready(Some(Err(_))) => this.lease = None,
             Poll::Ready(None) => {
-                if let Some(lease) = this.lease.take().filter(|_| !ended) {
+                if let Some(lease) = this.lease.take() {
                     lease.give_back(this.since);
                 }
-                Poll::Ready(None)
             }
-            // A driver that has ended wakes nobody any more.
-            Poll::Pending if ended => Poll::Ready(Some(Err(ProtocolFault.into()))),
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => {}
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -56,9 +56,9 @@ impl ControlLink {
         request.headers_mut().insert(HOST, HeaderValue::from_static("gateway"));
         let response = self
             .target
-            .exchange(&self.clock, request)
+            .exchange(&self.clock, &mut Some(request))
             .await
-            .map_err(|fault| ControlFault::Unreachable(fault.kind.label()))?;
+            .map_err(|fault| ControlFault::Unreachable(fault.0.label()))?;
         if response.status() != StatusCode::OK {
             return Err(ControlFault::Status(response.status()));
         }

@@ -1,18 +1,16 @@
 //! One endpoint and the connections to it.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::Response;
 
-use super::body::{RequestBody, UpstreamBody};
+use super::body::UpstreamBody;
 use super::connection::Connection;
 use super::io::{Dial, UpstreamIo};
-use super::{FaultKind, SendFault};
+use super::{FaultKind, Outgoing, SendFault};
 use crate::clock::{CoarseClock, Millis, millis};
 use crate::config::Endpoint;
 use crate::telemetry::{UpstreamFailure, WorkerMetrics};
@@ -53,13 +51,13 @@ pub struct Counted {
 }
 
 struct Idle {
-    connection: Connection,
+    connection: Box<Connection>,
     since: Millis,
 }
 
 /// A connection in use. Given back when its exchange is over, closed when dropped before.
 pub(super) struct Lease {
-    connection: Option<Connection>,
+    connection: Option<Box<Connection>>,
     target: Rc<Target>,
 }
 
@@ -98,13 +96,15 @@ impl Target {
     pub(super) async fn exchange(
         self: &Rc<Self>,
         clock: &CoarseClock,
-        request: Request<RequestBody>,
+        request: &mut Outgoing,
     ) -> Result<Response<UpstreamBody>, SendFault> {
-        let mut request = request;
         loop {
-            let (mut lease, reused) = match self.lease(clock).await {
-                Ok(lease) => lease,
-                Err(kind) => return Err(SendFault { kind, unsent: Some(Box::new(request)) }),
+            let idle = self.take_idle(clock);
+            let reused = idle.is_some();
+            let mut lease = match idle {
+                Some(lease) => lease,
+                // Rare, and large: kept out of the state that every request carries.
+                None => Box::pin(self.open(clock)).await.map_err(SendFault)?,
             };
             match lease.connection().exchange(request).await {
                 Ok(response) => {
@@ -112,9 +112,9 @@ impl Target {
                     return Ok(response.map(|incoming| UpstreamBody::new(incoming, lease, now)));
                 }
                 // The upstream closed an idle connection in this very moment: nothing was sent, so another one may serve.
-                Err(SendFault { unsent: Some(unsent), .. }) if reused => request = *unsent,
+                Err(_) if reused && request.is_some() => {}
                 Err(fault) => {
-                    let kind = match fault.kind {
+                    let kind = match fault.0 {
                         FaultKind::Protocol => UpstreamFailure::Protocol,
                         _ => UpstreamFailure::Reset,
                     };
@@ -125,23 +125,21 @@ impl Target {
         }
     }
 
-    /// An idle connection if one still works, else a new one.
-    async fn lease(self: &Rc<Self>, clock: &CoarseClock) -> Result<(Lease, bool), FaultKind> {
+    /// An idle connection, if one still works.
+    fn take_idle(self: &Rc<Self>, clock: &CoarseClock) -> Option<Lease> {
         let oldest = clock.now().saturating_sub(millis(self.limits.idle));
-        let reused = poll_fn(|context| {
-            loop {
-                let Some(mut idle) = self.idle.borrow_mut().pop() else { return Poll::Ready(None) };
-                if idle.since >= oldest && idle.connection.poll_usable(context) {
-                    return Poll::Ready(Some(idle.connection));
-                }
-                self.closed_one();
+        loop {
+            let mut idle = self.idle.borrow_mut().pop()?;
+            if idle.since >= oldest && idle.connection.is_usable() {
+                self.counted.metrics.upstream_reused(self.counted.region);
+                return Some(Lease::new(idle.connection, self));
             }
-        })
-        .await;
-        if let Some(connection) = reused {
-            self.counted.metrics.upstream_reused(self.counted.region);
-            return Ok((Lease::new(connection, self), true));
+            self.closed_one();
         }
+    }
+
+    /// A new connection.
+    async fn open(self: &Rc<Self>, clock: &CoarseClock) -> Result<Lease, FaultKind> {
         if self.open.get() >= self.limits.connections {
             return Err(FaultKind::Exhausted);
         }
@@ -150,7 +148,7 @@ impl Target {
         let io = self.connect(clock).await?;
         let connection = Connection::start(io).await?;
         slot.keep();
-        Ok((Lease::new(connection, self), false))
+        Ok(Lease::new(Box::new(connection), self))
     }
 
     pub(super) async fn connect(&self, clock: &CoarseClock) -> Result<UpstreamIo, FaultKind> {
@@ -186,7 +184,9 @@ impl Target {
 
     fn close_idle(&self) {
         let idle = std::mem::take(&mut *self.idle.borrow_mut());
-        idle.iter().for_each(|_| self.closed_one());
+        for _ in &idle {
+            self.closed_one();
+        }
     }
 
     fn opened_one(&self) {
@@ -207,7 +207,7 @@ impl Drop for Target {
 }
 
 impl Lease {
-    fn new(connection: Connection, target: &Rc<Target>) -> Self {
+    fn new(connection: Box<Connection>, target: &Rc<Target>) -> Self {
         target.in_flight.set(target.in_flight.get() + 1);
         Self { connection: Some(connection), target: Rc::clone(target) }
     }

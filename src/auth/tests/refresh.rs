@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -232,7 +231,7 @@ fn a_flood_costs_one_fetch_a_second() {
     bounded(async {
         let server = JwksServer::start(&all_jwks()).await;
         let verifier = verifier_of(KeySource::Url(server.url.clone()));
-        let begun = Instant::now();
+        let begun = crate::clock::now();
         let running = Running::start(&verifier).await;
         let mut asked = 0_u64;
         while server.requests() < 3 {

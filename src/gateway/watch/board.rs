@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::state::{JurisdictionState, PrimarySample, RegionState};
+use crate::auth::KeyStatus;
 use crate::clock;
 use crate::config::Endpoint;
 use crate::domain::liveness::{JurisdictionLiveness, Liveness};
@@ -19,6 +20,9 @@ use crate::gateway::health::{Check, Depth, Status};
 use crate::gateway::settings::Settings;
 use crate::postgres::{DatabaseState, Role, Sample};
 use crate::telemetry::{ControlMetrics, DatabaseRole};
+
+/// Refreshes that may fail before the age of the keys is worth a warning.
+const MISSED_REFRESHES: u32 = 3;
 
 /// Notes of all watchers of one generation of settings.
 pub struct Board {
@@ -271,6 +275,7 @@ impl View {
             check = check.output(format!("no connection to {}", down.join(", ")));
         }
         checks.push(check);
+        checks.extend(settings.verifier.ring().status().into_iter().map(|keys| key_check(settings, &keys)));
         if let Some(redis) = &self.redis {
             checks.push(of_result("redis:ping", redis, Status::Fail));
         }
@@ -397,6 +402,25 @@ struct Said {
     writable: bool,
     readable: bool,
     fresh: bool,
+}
+
+/// An issuer's keys: none at all refuses every token; old ones may hide a withdrawal.
+fn key_check(settings: &Settings, keys: &KeyStatus) -> Check {
+    let name = format!("keys:{}", keys.source);
+    let check = |status| Check::new(name, Depth::Full, status);
+    let old = settings.config.token.jwks_refresh * MISSED_REFRESHES;
+    match (keys.keys, keys.age) {
+        (None, _) => {
+            check(Status::Fail).output("not fetched yet: requests with this issuer's tokens get 503")
+        }
+        (Some(0), _) => {
+            check(Status::Warn).output("the set is empty: all of this issuer's tokens are refused")
+        }
+        (Some(_), Some(age)) if age > old => check(Status::Warn)
+            .observed(age.as_secs(), "s")
+            .output("the last good set is kept; newer ones can't be fetched"),
+        (Some(count), _) => check(Status::Pass).observed(count, "keys"),
+    }
 }
 
 fn of_result(name: &str, result: &Result<(), String>, worst: Status) -> Check {

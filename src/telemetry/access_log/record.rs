@@ -27,7 +27,7 @@ pub struct AccessRecord<'a> {
     pub decision: Decision,
     /// The region whose API answered.
     pub served_by: Option<&'a str>,
-    /// The code of the refusal.
+    /// The code of the refusal; of an observed request, what enforcing would have answered, or `other-region`.
     pub code: Option<&'a str>,
     pub subject: Option<SubjectHash>,
     pub client: TruncatedAddress,

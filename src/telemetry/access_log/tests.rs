@@ -17,7 +17,7 @@ const LONG: Duration = Duration::from_mins(1);
 
 fn record(method: &Method) -> AccessRecord<'_> {
     AccessRecord {
-        ended: Instant::now(),
+        ended: crate::clock::now(),
         method,
         route: Some("/orders/{id}"),
         status: 200,
@@ -334,7 +334,7 @@ fn ns_per_line() {
     let record = record(&Method::GET);
     for round in 0..5 {
         let count = 1_000_000;
-        let start = Instant::now();
+        let start = crate::clock::now();
         for _ in 0..count {
             handle.write(std::hint::black_box(&record));
         }
@@ -355,7 +355,7 @@ fn log_is_finished(log: &AccessLog) -> bool {
 }
 
 fn wait_until(mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
+    let start = crate::clock::now();
     while !done() {
         assert!(start.elapsed() < LONG, "it never happens");
         std::thread::yield_now();
