@@ -163,10 +163,16 @@ async fn answer(
     headers::add_forwarded(&mut parts.headers, client, peer_believed);
     let forwarding = Forwarding { worker, generation, entry: client.entry, access, location, subject };
     let mut request = Some(Request::from_parts(parts, body));
-    match upgrade {
+    let answer = match upgrade {
         None => forwarding.run(record, &mut request).await.map(Answer::Plain),
         Some(upgrade) => Box::pin(forwarding.run_upgrade(record, &mut request, upgrade)).await,
+    };
+    if let (Err(_), Some(unsent)) = (&answer, request)
+        && !unsent.body().is_end_stream()
+    {
+        record.last |= !Box::pin(peek::discard(unsent.into_body(), config.limits.peek_bytes)).await;
     }
+    answer
 }
 
 /// The downstream side of an upgrade, and the protocol asked for.

@@ -2,6 +2,8 @@
 //!
 //! Invariant: what was read goes upstream unchanged, before the rest.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Body;
@@ -12,6 +14,9 @@ use crate::domain::decide::{Location, Refusal};
 use crate::domain::routes::CountrySource;
 use crate::domain::topology::Topology;
 use crate::upstream::RequestBody;
+
+/// How long a refusal waits for the rest of a body.
+const DISCARD_TIME: Duration = Duration::from_secs(1);
 
 /// Reads a body whole and puts it back. One longer than `limit` bytes is a problem: its country can't be found without
 /// holding more.
@@ -33,6 +38,23 @@ pub async fn peek(body: &mut RequestBody, limit: usize) -> Result<Bytes, Problem
     let read = read.freeze();
     body.put_back(read.clone());
     Ok(read)
+}
+
+/// Reads what is left of a refused request's body, so that the refusal isn't lost with the connection: a socket that is
+/// closed with bytes unread resets, and takes with it what the client has not read yet. Boundedly: a client that sends more
+/// or more slowly has to take the reset. Returns whether the end was reached.
+pub async fn discard(mut body: RequestBody, limit: usize) -> bool {
+    let mut read = 0;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            read += frame.data_ref().map_or(0, Bytes::len);
+            if read > limit {
+                return false;
+            }
+        }
+        body.is_end_stream()
+    };
+    tokio::time::timeout(DISCARD_TIME, reading).await.unwrap_or(false)
 }
 
 /// The jurisdiction of the country that the body names. It chooses a home and nothing else (R8).

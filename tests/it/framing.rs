@@ -285,3 +285,22 @@ async fn what_is_no_http_upstream_is_a_502() {
         assert_eq!(upstream.requests().len(), 1);
     }
 }
+
+/// A refusal that overtakes its request's body must still arrive: a connection closed with bytes unread would reset.
+#[tokio::test]
+async fn a_refusal_does_not_get_lost_in_the_upload_it_refuses() {
+    let upstream = Upstream::mirror();
+    let gateway = Setup::before(&[upstream.address]).start().await;
+    let mut wire = gateway.connect().await;
+    for _ in 0..20 {
+        wire.send("POST /orders HTTP/1.1\r\nhost: api.test\r\ncontent-length: 30000\r\n\r\n").await;
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+            wire.send("x".repeat(10_000)).await;
+        }
+        wire.answer(false).await.expect_problem(401, "token-missing");
+    }
+    let token = Key::usual().token("me", "eu");
+    wire.exchange(&Ask::new("GET /orders").token(&token)).await.expect_ok();
+    assert_eq!(upstream.requests().len(), 1, "nothing of what was refused went up");
+}
