@@ -120,8 +120,8 @@ impl Board {
         let databases =
             self.databases.borrow().iter().all(|(jurisdiction, receiver)| match &*receiver.borrow() {
                 DatabaseState::Connecting => false,
-                DatabaseState::Unreachable { .. } => true,
-                DatabaseState::Open(Sample { role: Role::Primary, .. }) => true,
+                DatabaseState::Unreachable { .. }
+                | DatabaseState::Open(Sample { role: Role::Primary, .. }) => true,
                 DatabaseState::Open(sample) => {
                     let lag = self.lag.borrow()[jurisdiction.index()].lag(since_start, sample.position);
                     matches!(lag, Lag::Known(_))
