@@ -45,10 +45,8 @@ pub async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Result<
 
 /// Waits for a thing that must happen.
 pub async fn within<T>(what: &str, happening: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, happening).await {
-        Ok(value) => value,
-        Err(_) => panic!("{what}: not within {PATIENCE:?}"),
-    }
+    let happened = tokio::time::timeout(PATIENCE, happening).await;
+    happened.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
 }
 
 /// `Ok` when it holds, for [`eventually`].

@@ -37,8 +37,8 @@ impl KeyServer {
                         Some(keys) => ("200 OK", keys.to_string()),
                         None => ("500 Internal Server Error", "{}".to_owned()),
                     };
-                    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n", body.len());
-                    if peer.say(head + &body).await.is_none() {
+                    let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n", body.len());
+                    if peer.say(answer + &body).await.is_none() {
                         return;
                     }
                 }

@@ -65,7 +65,7 @@ async fn claim_values_are_as_configured() {
         let answer = gateway.send(&Ask::new("GET /me").token(&Key::usual().token("me", value))).await;
         match jurisdiction {
             Some(_) => {
-                assert_eq!(upstream.last().head.get("residency-jurisdiction"), jurisdiction, "{value}")
+                assert_eq!(upstream.last().head.get("residency-jurisdiction"), jurisdiction, "{value}");
             }
             None => answer.expect_problem(403, "jurisdiction-unknown"),
         }

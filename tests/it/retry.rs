@@ -71,6 +71,9 @@ async fn nor_is_one_that_broke_on_a_kept_connection() {
     assert_eq!(upstream.accepted(), 1);
 }
 
+/// At a time.
+const CLIENTS: usize = 16;
+
 #[tokio::test]
 async fn upstream_connections_are_used_again() {
     let upstream = Upstream::mirror();
@@ -83,7 +86,6 @@ async fn upstream_connections_are_used_again() {
     }
     assert_eq!(upstream.accepted(), 1, "one after the other, they need one connection");
 
-    const CLIENTS: usize = 16;
     let mut wires = Vec::new();
     for _ in 0..CLIENTS {
         wires.push(gateway.connect().await);
@@ -114,7 +116,7 @@ async fn upstream_connections_are_used_again() {
 #[tokio::test]
 async fn a_connection_is_given_up_before_the_upstream_would_close_it() {
     // As Node does: an idle connection is closed after a while, and a request that comes just then is lost.
-    let keep_alive = Duration::from_millis(1000);
+    let keep_alive = Duration::from_secs(1);
     let upstream = Upstream::start(move |mut peer: Peer| async move {
         while let Ok(Some(())) = tokio::time::timeout(keep_alive, peer.mirror()).await {}
     });

@@ -1,5 +1,7 @@
 //! A request to send, and the answer to it.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use super::Head;
@@ -58,10 +60,10 @@ impl Ask {
     pub fn bytes(&self) -> Vec<u8> {
         let mut text = format!("{} HTTP/1.1\r\n", self.start);
         for (name, value) in &self.headers {
-            text.push_str(&format!("{name}: {value}\r\n"));
+            let _ = write!(text, "{name}: {value}\r\n");
         }
         if let Some(body) = &self.body {
-            text.push_str(&format!("content-length: {}\r\n", body.len()));
+            let _ = write!(text, "content-length: {}\r\n", body.len());
         }
         text.push_str("\r\n");
         let mut bytes = text.into_bytes();

@@ -61,13 +61,6 @@ impl Setup {
         merge(&mut self.config, piece);
     }
 
-    /// Takes a key of the top level out.
-    #[must_use]
-    pub fn without(mut self, key: &str) -> Self {
-        self.config.remove(key).expect("it was there");
-        self
-    }
-
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));

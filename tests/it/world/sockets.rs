@@ -1,4 +1,4 @@
-//! WebSockets, with a real client, through one gateway and through two.
+//! `WebSocket`s, with a real client, through one gateway and through two.
 
 use futures_util::{SinkExt, StreamExt};
 use http::{HeaderValue, Method, Request};

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 pub struct User {
     pub id: String,
     pub email: String,
-    pub jurisdiction: Jurisdiction,
     pub token: String,
 }
 
@@ -30,7 +29,7 @@ impl User {
         assert_eq!(answer.status, 200, "{answer:?}");
         let token =
             answer.json::<Value>().expect("JSON")["access_token"].as_str().expect("a token").to_owned();
-        Self { id, email, jurisdiction, token }
+        Self { id, email, token }
     }
 
     /// A request of theirs at a region's gateway.
