@@ -60,7 +60,8 @@ async fn the_example_file_of_the_sidecar_starts() {
 #[tokio::test]
 async fn workers_share_the_port_and_all_serve() {
     let upstream = Upstream::mirror();
-    let gateway = five_lines(&upstream, 2).start().await;
+    let setup = five_lines(&upstream, 2).with("[timeouts]\nupstream_idle_ms = 4000");
+    let gateway = setup.start().await;
     assert_eq!(listening_sockets(&gateway), 2, "one for each worker");
     // The kernel spreads connections by a hash of their ports: among this many, each worker gets some.
     let mut wires: Vec<Wire> = Vec::new();

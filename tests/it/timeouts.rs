@@ -112,7 +112,7 @@ async fn an_upstream_that_does_not_begin_to_answer_is_a_504() {
 async fn the_wait_for_an_answer_begins_when_the_request_is_sent() {
     // An upload that takes longer than an answer may.
     let upstream = Upstream::mirror();
-    let gateway = Setup::before(&[upstream.address]).with("[timeouts]\nfirst_byte_ms = 300").start().await;
+    let gateway = Setup::before(&[upstream.address]).with("[timeouts]\nfirst_byte_ms = 600").start().await;
     let token = Key::usual().token("me", "us");
     let mut wire = gateway.connect().await;
     wire.send(format!(
@@ -134,12 +134,12 @@ async fn a_stream_on_which_nothing_moves_is_broken_off() {
         peer.say("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
         // Longer than it may rest, but never at rest for so long.
         for _ in 0..12 {
-            sleep(Duration::from_millis(80)).await;
+            sleep(Duration::from_millis(100)).await;
             peer.say("1\r\nx\r\n").await;
         }
         peer.wire.drain().await;
     });
-    let gateway = Setup::before(&[upstream.address]).with("[timeouts]\nstream_idle_ms = 400").start().await;
+    let gateway = Setup::before(&[upstream.address]).with("[timeouts]\nstream_idle_ms = 800").start().await;
     let mut wire = gateway.connect().await;
     wire.send(Ask::new("GET /events").bytes()).await;
     let head = wire.head().await.expect("an answer");

@@ -114,7 +114,7 @@ async fn an_upgrade_without_a_token_is_refused_before_the_api() {
 #[tokio::test]
 async fn a_tunnel_on_which_nothing_moves_ends() {
     let upstream = Upstream::start(echo);
-    let setup = Setup::before(&[upstream.address]).with("[timeouts]\nstream_idle_ms = 400");
+    let setup = Setup::before(&[upstream.address]).with("[timeouts]\nstream_idle_ms = 800");
     let gateway = setup.start().await;
     let mut wire = gateway.connect().await;
     wire.send(ask().bytes()).await;
