@@ -212,6 +212,5 @@ fn open_access_log(config: &Config) -> anyhow::Result<Option<AccessLog>> {
 }
 
 fn local_runtime() -> std::io::Result<LocalRuntime> {
-    // Polling sockets after every few tasks, not after 61, keeps answers from waiting behind new requests.
     Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
 }

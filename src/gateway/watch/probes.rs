@@ -22,7 +22,6 @@ use crate::gateway::Gateway;
 use crate::gateway::own_paths::STATE_PATH;
 use crate::gateway::settings::Settings;
 use crate::postgres::{self, Database};
-use crate::telemetry::WorkerMetrics;
 use crate::upstream::{ControlLink, Limits};
 
 /// One look that repeats for ever.
@@ -72,13 +71,7 @@ pub fn all(gateway: &Arc<Gateway>, settings: &Arc<Settings>, board: &Rc<Board>) 
                 idle: config.timeouts.upstream_idle,
             };
             let link = Rc::new(ControlLink::new(endpoint, dial, limits, &metrics, region.index()));
-            probes.push(Box::pin(watch_region(
-                region,
-                link,
-                Arc::clone(settings),
-                Rc::clone(board),
-                Arc::clone(&metrics),
-            )));
+            probes.push(Box::pin(watch_region(region, link, Arc::clone(settings), Rc::clone(board))));
         }
     }
     if let Some(url) = &own.redis {
@@ -103,13 +96,7 @@ async fn watch_endpoint(endpoint: Endpoint, index: usize, board: Rc<Board>) {
     }
 }
 
-async fn watch_region(
-    region: RegionId,
-    link: Rc<ControlLink>,
-    settings: Arc<Settings>,
-    board: Rc<Board>,
-    _metrics: Arc<WorkerMetrics>,
-) {
+async fn watch_region(region: RegionId, link: Rc<ControlLink>, settings: Arc<Settings>, board: Rc<Board>) {
     let under_way = Rc::new(Cell::new(0));
     let mut interval = tokio::time::interval(settings.config.health.interval);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
