@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use http::header::{CONNECTION, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{Method, Request, Response, Version};
 use hyper::body::{Body as _, Incoming};
@@ -170,7 +170,10 @@ async fn answer(
     if let (Err(_), Some(unsent)) = (&answer, request)
         && !unsent.body().is_end_stream()
     {
-        record.last |= !Box::pin(peek::discard(unsent.into_body(), config.limits.peek_bytes)).await;
+        // Who asks whether to send a body hasn't sent it yet; reading would tell them to.
+        let asks_first = unsent.headers().contains_key(EXPECT);
+        let read = !asks_first && Box::pin(peek::discard(unsent.into_body(), config.limits.peek_bytes)).await;
+        record.last |= !read;
     }
     answer
 }
