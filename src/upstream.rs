@@ -14,24 +14,23 @@ mod body;
 mod connection;
 mod control;
 mod endpoint;
-mod gate;
+mod http2;
 mod io;
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{Request, Response};
-
 pub use body::{RequestBody, UpstreamBody};
-pub use connection::EndedEarly;
 pub use control::{ControlFault, ControlLink};
 pub use endpoint::{Counted, Limits, Target};
-pub use io::{Dial, UpstreamIo};
+pub use http2::Local;
+pub use io::Dial;
 
 use crate::clock::{CoarseClock, Millis};
 use crate::config::Endpoint;
 use crate::domain::decide::Permit;
+use crate::http1::{BodyFault, Prefixed, RequestHead, ResponseHead};
 use crate::telemetry::WorkerMetrics;
 
 /// Endpoints of one region that are tried: as many as a word has bits.
@@ -46,8 +45,30 @@ pub struct Upstreams {
     metrics: Arc<WorkerMetrics>,
 }
 
-/// A request on its way. Whoever sends it takes it out; while it is there, nothing of it has been sent.
-pub type Outgoing = Option<Request<RequestBody>>;
+/// A request on its way.
+#[derive(Debug)]
+pub struct Request {
+    pub head: RequestHead,
+    pub body: RequestBody,
+}
+
+/// Whoever sends the request takes it out; while it is there, nothing of it has been sent.
+pub type Outgoing = Option<Request>;
+
+/// What an upstream answered.
+#[derive(Debug)]
+pub struct Response {
+    pub head: ResponseHead,
+    pub body: UpstreamBody,
+}
+
+/// What an upstream answered to a request for an upgrade.
+#[derive(Debug)]
+pub enum Answered {
+    /// It is granted: head, and the stream behind it.
+    Switched(ResponseHead, Prefixed),
+    Response(Response),
+}
 
 /// Why a request was not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -64,8 +85,12 @@ pub enum FaultKind {
     Exhausted,
     /// The connection ended before the response's head.
     Closed,
-    /// What came back is no HTTP/1.1 response.
+    /// What came back is no response, or one that can be read in two ways.
     Protocol,
+    /// The client broke off within its body.
+    Request,
+    /// The client's body can be read in two ways.
+    RequestMalformed,
 }
 
 impl FaultKind {
@@ -77,6 +102,16 @@ impl FaultKind {
             Self::Exhausted => "exhausted",
             Self::Closed => "closed",
             Self::Protocol => "protocol",
+            Self::Request => "request",
+            Self::RequestMalformed => "request-malformed",
+        }
+    }
+
+    /// Whose body could not be sent on.
+    const fn of_request(fault: &BodyFault) -> Self {
+        match fault {
+            BodyFault::Malformed(_) => Self::RequestMalformed,
+            _ => Self::Request,
         }
     }
 }
@@ -115,7 +150,7 @@ impl Upstreams {
         permit: &Permit,
         clock: &CoarseClock,
         request: &mut Outgoing,
-    ) -> Result<Response<UpstreamBody>, SendFault> {
+    ) -> Result<Response, SendFault> {
         let targets = &self.regions[permit.destination().index()];
         let mut last = SendFault(FaultKind::NoEndpoint);
         let mut tried = 0u64;
@@ -139,15 +174,15 @@ impl Upstreams {
         permit: &Permit,
         clock: &CoarseClock,
         request: &mut Outgoing,
-    ) -> Result<Response<hyper::body::Incoming>, SendFault> {
+    ) -> Result<Answered, SendFault> {
         let targets = &self.regions[permit.destination().index()];
         let mut last = SendFault(FaultKind::NoEndpoint);
         let mut tried = 0u64;
         while let Some((index, target)) = self.least_busy(targets, tried, clock.now()) {
             tried |= 1 << index;
-            match target.connect(clock).await {
-                Ok(io) => return connection::exchange_for_upgrade(io, request).await,
-                Err(kind) => last = SendFault(kind),
+            match target.exchange_for_upgrade(clock, request).await {
+                Err(fault) if request.is_some() => last = fault,
+                outcome => return outcome,
             }
         }
         Err(last)
