@@ -1,7 +1,7 @@
 //! What a decision costs, in the reference topology. Goal: at most 200 ns, without allocation.
 use std::hint::black_box;
 
-use residency::domain::decide::{Access, Entry, Location, Question, decide};
+use residency::domain::decide::{Access, Entry, Location, Question, Reads, decide};
 use residency::domain::liveness::Liveness;
 use residency::domain::names::RegionSet;
 use residency::domain::routes::{RouteRule, RouteTable};
@@ -41,6 +41,7 @@ fn decision(bencher: divan::Bencher<'_, '_>, access: Access) {
         entry: Entry::Edge,
         location: Location::Jurisdiction(topology.jurisdiction("eu").expect("a jurisdiction")),
         access,
+        reads: Reads::Nearest,
         unreachable: RegionSet::EMPTY,
     };
     bencher.bench_local(|| decide(black_box(&topology), black_box(&liveness), black_box(&question)));

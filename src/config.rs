@@ -21,10 +21,12 @@ use crate::domain::names::{JurisdictionId, RegionId};
 use crate::domain::routes::RouteTable;
 use crate::domain::secret::Secret;
 use crate::domain::topology::Topology;
+use crate::domain::upstream_groups::{UpstreamGroup, UpstreamGroups};
 use crate::postgres::DatabaseUrl;
 
 mod bounded;
 mod document;
+mod endpoint;
 mod environment;
 mod fault;
 mod issuer;
@@ -50,6 +52,7 @@ mod written;
 #[cfg(test)]
 mod tests;
 
+pub use endpoint::{Endpoint, EndpointAddress, EndpointFault, UpstreamProtocol};
 pub use environment::Environment;
 pub use fault::{ConfigErrors, Place, Problem};
 
@@ -68,6 +71,8 @@ pub struct Config {
     pub topology: Topology,
     /// By [`RegionId::index`].
     pub regions: Vec<RegionSettings>,
+    /// What routes call the groups of [`RegionSettings::upstreams`].
+    pub upstream_groups: UpstreamGroups,
     pub routes: RouteTable,
     pub listen: Listen,
     /// Certificate for the public TLS listener.
@@ -90,17 +95,13 @@ pub struct Config {
 pub struct RegionSettings {
     /// `host:port` of its gateway's internal listener, as seen from this gateway.
     pub gateway: Option<Endpoint>,
-    /// `host:port` of its API processes. Only this gateway's own region needs them.
-    pub api: Vec<Endpoint>,
+    /// Its processes, by [`UpstreamGroup::index`]. Only this gateway's own region needs them.
+    pub upstreams: Vec<Vec<Endpoint>>,
     /// Databases by jurisdiction; only those of this gateway's own region are filled in.
     pub databases: Vec<(JurisdictionId, DatabaseUrl)>,
     /// `redis://…`, of this gateway's own region.
     pub redis: Option<Secret>,
 }
-
-/// `host:port`, the host a name or an address.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Endpoint(Box<str>);
 
 /// Where the gateway listens. `None` is off.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,6 +163,8 @@ pub struct Limits {
     pub headers: usize,
     /// Bytes of a body read ahead to find a country in it.
     pub peek_bytes: usize,
+    /// Bytes of a body kept until it is known whether the request has to be replayed at the home; 0 keeps none.
+    pub replay_bytes: usize,
     /// Connections, per worker and endpoint.
     pub upstream_connections: usize,
 }
@@ -207,25 +210,9 @@ impl Config {
     }
 }
 
-impl Endpoint {
-    /// Takes `host:port`; an IPv6 address is in brackets. `None` when it is neither.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (host, port) = text.rsplit_once(':')?;
-        let bracketed = host.starts_with('[') && host.ends_with(']');
-        let port: u16 = port.parse().ok()?;
-        let host_fits = !host.is_empty()
-            && !host.contains(['/', '@', ' ', '?', '#'])
-            && (bracketed || !host.contains(':'));
-        (host_fits && port != 0).then(|| Self(text.into()))
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Display for Endpoint {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(&self.0)
+impl RegionSettings {
+    /// The processes of a group; none where the region hasn't got it.
+    pub fn endpoints(&self, group: UpstreamGroup) -> &[Endpoint] {
+        self.upstreams.get(group.index()).map_or(&[], Vec::as_slice)
     }
 }

@@ -37,6 +37,7 @@ pub(super) fn limits(section: &Section<'_>) -> Limits {
         header_bytes: size("header_bytes", 32_768, 8_192, 1_048_576, "bytes"),
         headers: size("headers", 100, 10, 1_000, "headers"),
         peek_bytes: size("peek_bytes", 65_536, 1_024, 16_777_216, "bytes"),
+        replay_bytes: size("replay_bytes", 65_536, 0, 16_777_216, "bytes"),
         upstream_connections: size("upstream_connections", 512, 1, 65_535, "connections"),
     }
 }

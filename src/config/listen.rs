@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::reader::Reader;
 use super::section::Section;
 use super::written::Bounds;
-use super::{CertificateFiles, Endpoint, Listen};
+use super::{CertificateFiles, Endpoint, EndpointAddress, Listen};
 
 const HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
 const HTTPS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8443);
@@ -75,7 +75,9 @@ impl ListenKeys {
 
     /// Sending requests to itself a gateway would turn one into as many as it has connections.
     pub(super) fn loops(&self, reader: &Reader<'_>, path: &super::key_path::KeyPath, endpoint: &Endpoint) {
-        let Some((host, port)) = endpoint.as_str().rsplit_once(':') else { return };
+        // It listens on no unix socket.
+        let EndpointAddress::Tcp(address) = endpoint.address() else { return };
+        let Some((host, port)) = address.rsplit_once(':') else { return };
         let address: Option<IpAddr> = match host {
             "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             host => host.trim_matches(['[', ']']).parse().ok(),

@@ -16,6 +16,7 @@ use super::environment::{Environment, NotUnicode};
 use super::known_keys::KnownKey;
 use super::reader::REFERENCE;
 use super::suggest::nearest;
+use crate::domain::upstream_groups::API;
 
 const PREFIX: &str = "RESIDENCY_";
 
@@ -116,9 +117,11 @@ fn follow(root: &Node, pattern: &str, segments: &[&str]) -> Follow {
     let mut keys: Vec<String> = Vec::with_capacity(steps.len());
     for (step, segment) in steps.iter().zip(segments) {
         let key = if *step == "*" {
-            // A database may be added by a variable; its name is a jurisdiction's.
-            let also = keys.last().filter(|table| *table == "databases").and(root.get("jurisdictions"));
-            let names: Vec<&str> = node.into_iter().chain(also).flat_map(Node::keys).collect();
+            // A database may be added by a variable: its name is a jurisdiction's. So may the processes of `api`.
+            let table = keys.last().map_or("", String::as_str);
+            let also = root.get("jurisdictions").filter(|_| table == "databases");
+            let api = (table == "upstreams").then_some(API);
+            let names: Vec<&str> = node.into_iter().chain(also).flat_map(Node::keys).chain(api).collect();
             let Some(name) = names.iter().find(|name| alike(name, segment)) else {
                 let choices = names.into_iter().map(str::to_owned).collect();
                 let (table, name) = (keys.join("."), (*segment).to_owned());

@@ -5,6 +5,7 @@
 use crate::domain::countries::{CountrySet, GROUP_NAMES};
 use crate::domain::names::JurisdictionId;
 use crate::domain::topology::{Durability, JurisdictionSpec, Mode, RegionSpec, Topology};
+use crate::domain::upstream_groups::{UpstreamGroup, UpstreamGroups};
 
 use super::key_path::KeyPath;
 use super::reader::{Reader, Text};
@@ -30,7 +31,8 @@ pub(super) struct RegionKeys<'a> {
     pub(super) name: String,
     pub(super) path: KeyPath,
     pub(super) gateway: Option<Written<'a>>,
-    pub(super) api: Option<Written<'a>>,
+    /// By group, in the order of the file.
+    pub(super) upstreams: Vec<(String, Written<'a>)>,
     pub(super) databases: Vec<(String, Written<'a>)>,
     pub(super) redis: Option<Written<'a>>,
     pub(super) nearest: Vec<Text>,
@@ -79,6 +81,43 @@ impl Places<'_> {
         topology.and_then(|topology| topology.jurisdiction(&text.value))
     }
 
+    /// Every upstream group that any region has.
+    pub(super) fn upstream_groups(&self, reader: &Reader<'_>) -> UpstreamGroups {
+        let names = self.regions.iter().flat_map(|region| &region.upstreams).map(|(name, _)| name.as_str());
+        UpstreamGroups::new(names).unwrap_or_else(|fault| {
+            let remedy = "give processes that serve the same requests one group";
+            reader.error(&KeyPath::of(["regions"]), fault.to_string(), remedy);
+            UpstreamGroups::default()
+        })
+    }
+
+    /// The group a route names, checked: there is one, and the own region has processes for it.
+    pub(super) fn upstream_group(
+        &self,
+        text: &Text,
+        groups: &UpstreamGroups,
+        own: Option<&str>,
+        reader: &Reader<'_>,
+    ) -> UpstreamGroup {
+        let Some(group) = groups.find(&text.value) else {
+            let what = format!("{} is no upstream group of this file", text.shown());
+            let names = groups.iter().map(|group| groups.name(group));
+            reader.error(&text.path, what, one_of(&text.value, names));
+            return UpstreamGroup::default();
+        };
+        let own = own.and_then(|own| self.regions.iter().find(|region| region.name == own));
+        if let Some(own) = own
+            && !own.upstreams.iter().any(|(name, _)| *name == text.value)
+        {
+            let (name, region) = (&text.value, &own.name);
+            let what = format!("region `{region}`, this gateway's own, has no upstream group `{name}`");
+            let remedy =
+                format!("write regions.{region}.upstreams.{name} = [\"host:port\"], its processes there");
+            reader.error(&text.path, what, remedy);
+        }
+        group
+    }
+
     /// Puts both together. Faults are noted under the keys that caused them.
     pub(super) fn topology(&self, mode: Mode, reader: &Reader<'_>) -> Option<Topology> {
         let values = |texts: &[Text]| texts.iter().map(|text| text.value.clone()).collect::<Vec<_>>();
@@ -124,7 +163,7 @@ pub(super) fn regions<'a>(root: &Section<'a>) -> Vec<RegionKeys<'a>> {
         check_name(&section, &name);
         RegionKeys {
             gateway: section.written("gateway", "`host:port`"),
-            api: section.child("upstreams").written("api", "a list of `host:port`"),
+            upstreams: upstreams(&section),
             databases: section.written_by_name("databases", "a postgres URL, by jurisdiction"),
             redis: section.written("redis", "a redis URL"),
             nearest: section.texts("nearest", "a list of regions", None).unwrap_or_default(),
@@ -157,17 +196,33 @@ pub(super) fn jurisdictions(root: &Section<'_>) -> Vec<JurisdictionKeys> {
     root.children("jurisdictions").into_iter().map(jurisdiction).collect()
 }
 
-fn check_name(section: &Section<'_>, name: &str) {
+/// Groups of processes. Their endpoints are looked at when it is known whose region they are in.
+fn upstreams<'a>(section: &Section<'a>) -> Vec<(String, Written<'a>)> {
+    let upstreams = section.written_by_name("upstreams", "a list of endpoints, by group");
+    for (name, written) in upstreams.iter().filter(|(name, _)| !is_name(name)) {
+        let what = format!("`{}` isn't a name: {NAME_FORM}", name.escape_debug());
+        section.reader.error(&written.path, what, "change the name of the group");
+    }
+    upstreams
+}
+
+const NAME_FORM: &str = "lower-case letters, digits and `-` in between, at most 63 of them";
+
+fn is_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let fits = name.len() <= NAME_BYTES && !name.is_empty() && name.bytes().all(allowed);
-    if section.reader.probing || (fits && !name.starts_with('-') && !name.ends_with('-')) {
+    fits && !name.starts_with('-') && !name.ends_with('-')
+}
+
+fn check_name(section: &Section<'_>, name: &str) {
+    if section.reader.probing || is_name(name) {
         if name == "refuse" {
             let what = "is a name that `on_missing` takes for something else";
             section.reader.error(section.here(), what, "choose another name");
         }
         return;
     }
-    let what = "isn't a name: lower-case letters, digits and `-` in between, at most 63 of them";
+    let what = format!("isn't a name: {NAME_FORM}");
     let remedy = "change the name; what tokens say is set with claim_values";
     section.reader.error(section.here(), what, remedy);
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use crate::domain::secret::Secret;
 use crate::domain::topology::Topology;
+use crate::domain::upstream_groups::{API, UpstreamGroups};
 
 use super::key_path::KeyPath;
 use super::listen::ListenKeys;
@@ -11,13 +12,14 @@ use super::places::{Places, RegionKeys};
 use super::reader::{Need, Reader, Text};
 use super::suggest::one_of;
 use super::written::Written;
-use super::{DatabaseUrl, Endpoint, RegionSettings};
+use super::{DatabaseUrl, Endpoint, EndpointFault, RegionSettings};
 
 /// The regions as seen from one of them.
 pub(super) struct RegionView<'a> {
     pub(super) places: &'a Places<'a>,
     /// `None` when it isn't known; then nothing is asked of any region that only its own gateway needs.
     pub(super) own: Option<&'a str>,
+    pub(super) groups: &'a UpstreamGroups,
     pub(super) listen: &'a ListenKeys,
     pub(super) reader: &'a Reader<'a>,
 }
@@ -43,17 +45,17 @@ impl RegionView<'_> {
             let what = "is home and replica of no jurisdiction: it only passes requests on";
             self.reader.warning(&keys.path, what, "add it to a jurisdiction's replicas, or leave it out");
         }
-        let api = self.api(keys, own);
+        let upstreams = self.upstreams(keys, own);
         let gateway = self.gateway(keys, own);
         if !own {
-            return RegionSettings { gateway, api, ..RegionSettings::default() };
+            return RegionSettings { gateway, upstreams, ..RegionSettings::default() };
         }
         let databases = keys.databases.iter().filter_map(|(name, written)| {
             let url = self.url(written, &["postgres://", "postgresql://"])?;
             Some((topology?.jurisdiction(name)?, self.database(written, &url)?))
         });
         let redis = keys.redis.as_ref().and_then(|written| self.url(written, &["redis://"]));
-        RegionSettings { gateway, api, databases: databases.collect(), redis }
+        RegionSettings { gateway, upstreams, databases: databases.collect(), redis }
     }
 
     /// Its own listener a gateway knows from `[listen]`.
@@ -64,20 +66,39 @@ impl RegionView<'_> {
             self.reader.error(&keys.path.key("gateway"), what, remedy);
         }
         let need = if own || self.own.is_none() { Need::IfSet } else { Need::Now };
-        self.endpoint(&keys.gateway.as_ref()?.text(self.reader, need)?)
+        let text = keys.gateway.as_ref()?.text(self.reader, need)?;
+        let endpoint = Endpoint::parse(&text.value).ok().filter(Endpoint::is_plain);
+        if endpoint.is_none() {
+            let what = format!("{} is no `host:port`", text.shown());
+            let remedy =
+                "write `10.1.0.2:7443`, `gateway.internal:7443` or `[fd00::2]:7443`, without https://";
+            self.reader.error(&text.path, what, remedy);
+        }
+        endpoint
     }
 
-    fn api(&self, keys: &RegionKeys<'_>, own: bool) -> Vec<Endpoint> {
-        let Some(written) = &keys.api else {
-            if own {
-                let what = "is missing; this is the gateway's own region";
-                let remedy = "write upstreams = { api = [\"host:port\"] }, the region's API processes";
-                self.reader.error(&keys.path.key("upstreams"), what, remedy);
+    /// The processes of each group, by its index.
+    fn upstreams(&self, keys: &RegionKeys<'_>, own: bool) -> Vec<Vec<Endpoint>> {
+        if own && !keys.upstreams.iter().any(|(name, _)| name == API) {
+            let what = "is missing; this is the gateway's own region";
+            let remedy = "write upstreams = { api = [\"host:port\"] }, the region's API processes";
+            let path = keys.path.key("upstreams");
+            let path = if keys.upstreams.is_empty() { path } else { path.key(API) };
+            self.reader.error(&path, what, remedy);
+        }
+        let mut upstreams = vec![Vec::new(); self.groups.iter().len()];
+        for (name, written) in &keys.upstreams {
+            let endpoints = self.group(written, own);
+            if let Some(group) = self.groups.find(name) {
+                upstreams[group.index()] = endpoints;
             }
-            return Vec::new();
-        };
+        }
+        upstreams
+    }
+
+    fn group(&self, written: &Written<'_>, own: bool) -> Vec<Endpoint> {
         if own && written.is_empty_list() {
-            self.reader.error(&written.path, "names no endpoint", "write one or more `host:port`");
+            self.reader.error(&written.path, "names no endpoint", "write one or more, such as `host:port`");
         }
         let texts = written.texts(self.reader, if own { Need::Now } else { Need::IfSet });
         let endpoints = texts.iter().filter_map(|text| {
@@ -91,12 +112,18 @@ impl RegionView<'_> {
     }
 
     fn endpoint(&self, text: &Text) -> Option<Endpoint> {
-        let endpoint = Endpoint::parse(&text.value);
-        if endpoint.is_none() {
-            let remedy = "write `10.1.0.2:7443`, `api.internal:3000` or `[fd00::2]:7443`, without http://";
-            self.reader.error(&text.path, format!("{} is no `host:port`", text.shown()), remedy);
-        }
-        endpoint
+        let parsed = Endpoint::parse(&text.value).map_err(|fault| {
+            let remedy = match fault {
+                EndpointFault::Address => {
+                    "write `10.1.0.11:3000`, `api.internal:3000` or `[fd00::2]:3000`, without http://; \
+                     `unix:/run/api.sock` for a socket, `h2c://host:port` for HTTP/2"
+                }
+                EndpointFault::SocketPath => "write `unix:/run/api.sock`, the path from the root on",
+                EndpointFault::SocketPathTooLong(_) => "move the socket to a shorter path",
+            };
+            self.reader.error(&text.path, format!("{} {fault}", text.shown()), remedy);
+        });
+        parsed.ok()
     }
 
     /// One region's requests would arrive in another.

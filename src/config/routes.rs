@@ -1,9 +1,10 @@
 //! `[routes]`: what is different about a method and a path.
 
 use crate::domain::countries::CountrySet;
-use crate::domain::decide::Access;
+use crate::domain::decide::{Access, Reads};
 use crate::domain::routes::{CountrySource, RouteFault, RouteRule, RouteTable};
 use crate::domain::topology::Topology;
+use crate::domain::upstream_groups::{API, UpstreamGroup, UpstreamGroups};
 
 use super::key_path::KeyPath;
 use super::places::Places;
@@ -11,12 +12,24 @@ use super::reader::{Reader, Text};
 use super::section::Section;
 
 const ACCESS: [(&str, Access); 2] = [("read", Access::Read), ("write", Access::Write)];
+const READS: [(&str, Reads); 2] = [("nearest", Reads::Nearest), ("home", Reads::Home)];
 
-/// One rule, its jurisdiction still a name.
+/// One rule, its jurisdiction and its upstream group still names.
 pub(super) struct RouteKeys {
     path: KeyPath,
     rule: RouteRule,
     jurisdiction: Option<Text>,
+    upstream: Option<Text>,
+}
+
+/// What rules refer to, and where faults are noted.
+pub(super) struct Surroundings<'a> {
+    pub(super) places: &'a Places<'a>,
+    pub(super) topology: Option<&'a Topology>,
+    pub(super) groups: &'a UpstreamGroups,
+    /// The region of this gateway, when it is known.
+    pub(super) own: Option<&'a str>,
+    pub(super) reader: &'a Reader<'a>,
 }
 
 pub(super) fn read(root: &Section<'_>) -> Vec<RouteKeys> {
@@ -25,16 +38,25 @@ pub(super) fn read(root: &Section<'_>) -> Vec<RouteKeys> {
             let what = "a fixed jurisdiction leaves a country nothing to decide";
             section.reader.error(&section.path("country"), what, "keep one of country and jurisdiction");
         }
+        let access = section.choice("access", None, &ACCESS);
+        let reads = section.choice("reads", Some("nearest"), &READS).unwrap_or_default();
+        if access == Some(Access::Write) && section.has("reads") {
+            let what = "says where reads go, and every request of this route is a write";
+            section.reader.warning(&section.path("reads"), what, "leave it out: writes go to the home");
+        }
         RouteKeys {
             path: section.here().clone(),
             rule: RouteRule {
                 pattern,
-                access: section.choice("access", None, &ACCESS),
+                access,
+                reads,
+                upstream: UpstreamGroup::default(),
                 country: country(&section),
                 jurisdiction: None,
                 subject: subject(&section),
             },
             jurisdiction: section.text("jurisdiction", "a jurisdiction"),
+            upstream: section.text_else("upstream", "an upstream group of the regions", Some(API)),
         }
     };
     root.children("routes").into_iter().map(route).collect()
@@ -53,16 +75,14 @@ fn check_countries(routes: &[RouteKeys], places: &Places<'_>, reader: &Reader<'_
 }
 
 /// Builds the table. Without a topology the patterns are checked all the same.
-pub(super) fn table(
-    routes: Vec<RouteKeys>,
-    places: &Places<'_>,
-    topology: Option<&Topology>,
-    reader: &Reader<'_>,
-) -> RouteTable {
+pub(super) fn table(routes: Vec<RouteKeys>, surroundings: &Surroundings<'_>) -> RouteTable {
+    let Surroundings { places, topology, groups, own, reader } = *surroundings;
     check_countries(&routes, places, reader);
     let mut paths = Vec::with_capacity(routes.len());
     let mut rules = Vec::with_capacity(routes.len());
-    for RouteKeys { path, mut rule, jurisdiction } in routes {
+    for RouteKeys { path, mut rule, jurisdiction, upstream } in routes {
+        rule.upstream =
+            upstream.map(|name| places.upstream_group(&name, groups, own, reader)).unwrap_or_default();
         rule.jurisdiction = jurisdiction.and_then(|name| places.jurisdiction(&name, topology, reader));
         paths.push(path);
         rules.push(rule);

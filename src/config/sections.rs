@@ -11,7 +11,7 @@ use super::listen::ListenKeys;
 use super::places::{self, MODES, Places};
 use super::reader::{Reader, Text};
 use super::region_view::RegionView;
-use super::routes::{self, RouteKeys};
+use super::routes::{self, RouteKeys, Surroundings};
 use super::section::Section;
 use super::token::TokenKeys;
 use super::{Config, HealthSettings, Limits, LogSettings, Timeouts, TokenSettings, short_forms};
@@ -75,9 +75,12 @@ impl<'a> Sections<'a> {
         let topology = if self.is_complete { places.topology(self.mode, reader) } else { None };
         let own = self.region.as_ref().filter(|_| self.is_complete);
         let own = own.and_then(|region| places.region(region, reader)).map(|keys| keys.name.as_str());
-        let settings = RegionView { places, own, listen: &self.listen, reader };
+        let upstream_groups = places.upstream_groups(reader);
+        let settings = RegionView { places, own, groups: &upstream_groups, listen: &self.listen, reader };
         let regions = settings.regions(topology.as_ref());
-        let routes = routes::table(self.routes, places, topology.as_ref(), reader);
+        let surroundings =
+            Surroundings { places, topology: topology.as_ref(), groups: &upstream_groups, own, reader };
+        let routes = routes::table(self.routes, &surroundings);
         let fallback = |name: &Option<Text>| -> Option<JurisdictionId> {
             name.as_ref().and_then(|name| places.jurisdiction(name, topology.as_ref(), reader))
         };
@@ -95,6 +98,7 @@ impl<'a> Sections<'a> {
             region,
             topology,
             regions,
+            upstream_groups,
             routes,
             listen: self.listen.listen,
             tls: self.listen.tls,

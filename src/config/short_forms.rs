@@ -4,6 +4,7 @@
 
 use crate::domain::countries::CountrySet;
 use crate::domain::topology::Durability;
+use crate::domain::upstream_groups::API;
 
 use super::key_path::KeyPath;
 use super::places::{JurisdictionKeys, Places, RegionKeys};
@@ -13,7 +14,7 @@ use super::section::Section;
 /// Adds the region that `upstream` stands for and the jurisdictions that `serves` stands for. False: they can't be placed,
 /// because no region is written.
 pub(super) fn expand<'a>(root: &Section<'a>, region: Option<&Text>, places: &mut Places<'a>) -> bool {
-    let upstream = root.written("upstream", "`host:port` of the API, or a list of them");
+    let upstream = root.written("upstream", "an endpoint of the API, or a list of them");
     let serves = root.texts("serves", "a list of jurisdictions", None);
     for (short, long) in [("upstream", "regions"), ("serves", "jurisdictions"), ("serves", "regions")] {
         if root.has(short) && root.has(long) {
@@ -27,7 +28,7 @@ pub(super) fn expand<'a>(root: &Section<'a>, region: Option<&Text>, places: &mut
             name: region.value.clone(),
             path: KeyPath::default(),
             gateway: None,
-            api: upstream,
+            upstreams: upstream.map(|written| (API.to_owned(), written)).into_iter().collect(),
             databases: Vec::new(),
             redis: None,
             nearest: Vec::new(),

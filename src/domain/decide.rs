@@ -20,6 +20,16 @@ pub enum Access {
     Write,
 }
 
+/// Where a read may be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reads {
+    /// In the nearest lawful region, by a replica if that is what is there.
+    #[default]
+    Nearest,
+    /// At the home, by its primary: what is read must not be stale.
+    Home,
+}
+
 /// Which database of the jurisdiction serves the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Database {
@@ -55,6 +65,8 @@ pub struct Question {
     pub entry: Entry,
     pub location: Location,
     pub access: Access,
+    /// What the route says of reads. Nothing for writes, nor for what touches no subject's data.
+    pub reads: Reads,
     /// Regions this very request already failed to reach.
     pub unreachable: RegionSet,
 }
@@ -239,14 +251,15 @@ fn lawful(
 ) -> Result<RegionId, Refusal> {
     let home = topology.home(jurisdiction);
     let live = liveness.of(jurisdiction);
-    match (question.access, question.entry) {
-        (Access::Write, Entry::Hop) if question.at != home => Err(Refusal::Misdirected),
-        (Access::Write, _) if live.writable && !question.unreachable.contains(home) => Ok(home),
-        (Access::Write, _) => Err(Refusal::HomeUnavailable),
-        (Access::Read, Entry::Hop) if !topology.lawful_regions(jurisdiction).contains(question.at) => {
+    let at_home = question.access == Access::Write || question.reads == Reads::Home;
+    match (at_home, question.entry) {
+        (true, Entry::Hop) if question.at != home => Err(Refusal::Misdirected),
+        (true, _) if live.writable && !question.unreachable.contains(home) => Ok(home),
+        (true, _) => Err(Refusal::HomeUnavailable),
+        (false, Entry::Hop) if !topology.lawful_regions(jurisdiction).contains(question.at) => {
             Err(Refusal::Misdirected)
         }
-        (Access::Read, entry) => {
+        (false, entry) => {
             let lawful = match entry {
                 Entry::Edge => topology.lawful_regions(jurisdiction),
                 Entry::Hop => RegionSet::EMPTY.with(question.at),

@@ -10,8 +10,9 @@ use std::collections::HashMap;
 
 use matchit::Router;
 
-use super::decide::Access;
+use super::decide::{Access, Reads};
 use super::names::JurisdictionId;
+use super::upstream_groups::UpstreamGroup;
 
 /// What one rule says. Everything it leaves out is decided as without a rule.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +20,10 @@ pub struct RouteRule {
     /// The pattern as configured: what logs and metrics show in place of the path.
     pub pattern: String,
     pub access: Option<Access>,
+    /// Where its reads may be answered.
+    pub reads: Reads,
+    /// Which of a region's processes get its requests.
+    pub upstream: UpstreamGroup,
     /// Where a request without a token names the country it is about.
     pub country: Option<CountrySource>,
     /// The jurisdiction of requests without a token.

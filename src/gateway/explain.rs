@@ -16,7 +16,7 @@ use super::problem::Problem;
 use crate::auth::{ClaimValue, KeyRefresher, RefreshOptions, VerifiedToken, Verifier};
 use crate::clock;
 use crate::config::Config;
-use crate::domain::decide::{Basis, Decision, Enforced, Entry, Location, Question, decide};
+use crate::domain::decide::{Basis, Decision, Enforced, Entry, Location, Question, Reads, decide};
 use crate::domain::liveness::Liveness;
 use crate::domain::names::RegionSet;
 use crate::domain::routes::is_unambiguous;
@@ -68,6 +68,7 @@ fn explain(config: &Config, arguments: &Arguments) -> anyhow::Result<String> {
     lines.push(format!("route         {}", route.map_or("no rule", |found| found.rule.pattern.as_str())));
     let access = classify(&method, false, route.as_ref());
     lines.push(format!("access        {}", access_name(access)));
+    let reads = route.map_or_else(Reads::default, |found| found.rule.reads);
 
     let location = match &arguments.token {
         Some(token) => match verify(config, token)? {
@@ -101,7 +102,8 @@ fn explain(config: &Config, arguments: &Arguments) -> anyhow::Result<String> {
             }
         }
     };
-    let question = Question { at, entry: Entry::Edge, location, access, unreachable: RegionSet::EMPTY };
+    let question =
+        Question { at, entry: Entry::Edge, location, access, reads, unreachable: RegionSet::EMPTY };
     match decide(topology, &Liveness::assumed(topology), &question) {
         Decision::Forward(permit) => {
             let database = permit.database().map_or("no database", database_name);

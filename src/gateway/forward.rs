@@ -14,7 +14,7 @@ use super::tunnel::Tunnel;
 use super::worker::{Generation, Worker};
 use crate::clock;
 use crate::domain::decide::{
-    Access, Basis, Database, Decision, Enforced, Entry, Location, Permit, Question, decide,
+    Access, Basis, Database, Decision, Enforced, Entry, Location, Permit, Question, Reads, decide,
 };
 use crate::domain::names::{JurisdictionId, RegionSet};
 use crate::telemetry;
@@ -114,6 +114,7 @@ impl Forwarding<'_> {
             entry: self.entry,
             location: self.location,
             access: self.access,
+            reads: Reads::Nearest,
             unreachable,
         };
         if let Location::Jurisdiction(jurisdiction) = self.location {

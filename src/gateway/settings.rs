@@ -11,6 +11,7 @@ use crate::auth::{PolicyFault, Verifier};
 use crate::config::{Config, Endpoint};
 use crate::domain::liveness::Liveness;
 use crate::domain::names::RegionId;
+use crate::domain::upstream_groups::UpstreamGroup;
 use crate::telemetry::{Labels, SubjectHasher};
 use crate::tls::{CertificateStore, InternalTls, TlsFault};
 use crate::upstream::Dial;
@@ -118,7 +119,8 @@ impl Settings {
             .map(|region| {
                 let settings = &self.config.regions[region.index()];
                 if region == self.config.region {
-                    return Ok(settings.api.iter().map(|endpoint| (endpoint.clone(), Dial::Plain)).collect());
+                    let api = settings.endpoints(UpstreamGroup::API);
+                    return Ok(api.iter().map(|endpoint| (endpoint.clone(), Dial::Plain)).collect());
                 }
                 let dial = self.dial(region)?;
                 Ok(settings.gateway.clone().zip(dial).into_iter().collect())

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::{Endpoint, Place};
+use crate::domain::upstream_groups::UpstreamGroup;
 
 const SIDECAR: &str =
     "region = \"us-east\"\nupstream = \"127.0.0.1:3000\"\nserves = [\"us\"]\njwks = \"file:/k\"\n";
@@ -47,7 +48,7 @@ fn a_variable_stands_over_the_file() {
     assert_eq!(frankfurt.gateway.as_ref().map(Endpoint::as_str), Some("10.9.9.9:7443"));
     let own = config.own_region();
     assert_eq!(
-        own.api.iter().map(Endpoint::as_str).collect::<Vec<_>>(),
+        own.endpoints(UpstreamGroup::API).iter().map(Endpoint::as_str).collect::<Vec<_>>(),
         ["10.1.0.21:3000", "10.1.0.22:3000"]
     );
     assert_eq!(own.databases[0].1.address(), "10.1.0.9:5432/app");

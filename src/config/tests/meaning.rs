@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use crate::auth::{Algorithm, KeySource, RequiredClaims, TokenSource};
 use crate::domain::countries::Country;
-use crate::domain::decide::Access;
+use crate::domain::decide::{Access, Reads};
 use crate::domain::routes::CountrySource;
 use crate::domain::topology::Mode;
+use crate::domain::upstream_groups::UpstreamGroup;
 
 use super::*;
 use crate::config::{AccessLogTarget, Endpoint};
@@ -29,12 +30,16 @@ fn every_section_arrives() {
     assert_eq!(topology.nearest(frankfurt), [frankfurt, here]);
 
     let own = config.own_region();
-    let api: Vec<&str> = own.api.iter().map(Endpoint::as_str).collect();
-    assert_eq!(api, ["10.1.0.11:3000", "[fd00::12]:3000"]);
+    let endpoints = |group| own.endpoints(group).iter().map(Endpoint::as_str).collect::<Vec<_>>();
+    assert_eq!(endpoints(UpstreamGroup::API), ["10.1.0.11:3000", "[fd00::12]:3000"]);
+    let web = config.upstream_groups.find("web").expect("a group");
+    assert_eq!(endpoints(web), ["unix:/run/web.sock"]);
+    assert_eq!(config.upstream_groups.iter().len(), 2);
     let databases: Vec<_> = own.databases.iter().map(|(id, url)| (*id, url.address())).collect();
     assert_eq!(databases, [(us, "10.1.0.3:5432/app")]);
     assert!(own.redis.is_some());
     let other = &config.regions[frankfurt.index()];
+    assert_eq!(other.endpoints(web)[0].as_str(), "10.2.0.12:3000");
     assert_eq!(other.gateway.as_ref().map(Endpoint::as_str), Some("gateway.eu.example.com:7443"));
     assert!(other.databases.is_empty() && other.redis.is_none(), "only its own gateway reads those");
 
@@ -51,6 +56,9 @@ fn every_section_arrives() {
     let routes = &config.routes;
     let rule = |method, path| routes.find(method, path).expect(path).rule;
     assert_eq!(rule("POST", "/search").access, Some(Access::Read));
+    let page = rule("GET", "/account/orders");
+    assert_eq!((page.upstream, page.reads), (web, Reads::Home));
+    assert_eq!(rule("POST", "/signup").upstream, UpstreamGroup::API);
     let country = CountrySource::Json("/billing/country".to_owned());
     assert_eq!(rule("POST", "/signup").country, Some(country));
     assert_eq!(rule("POST", "/webhooks/a/b").jurisdiction, Some(us));
@@ -59,6 +67,7 @@ fn every_section_arrives() {
     assert_eq!(config.timeouts.first_byte, Duration::from_secs(5));
     assert_eq!(config.timeouts.connect, Duration::from_secs(2));
     assert_eq!((config.limits.peek_bytes, config.limits.headers), (0x4000, 100));
+    assert_eq!(config.limits.replay_bytes, 65_536);
     assert_eq!(config.health.lag_limit, Duration::from_millis(250));
     assert_eq!(config.health.external[0].name, "stripe");
     assert!(config.signing_secret.is_some() && config.log.subject_key.is_some());

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::upstream_groups::UpstreamGroup;
 
 /// One change to a right file, by lines and characters.
 #[derive(Debug, Clone)]
@@ -80,7 +81,7 @@ proptest! {
         let text = mutations.iter().fold(TWO_REGIONS.to_owned(), |text, mutation| mutation.apply(&text));
         match parse(&text, &complete_environment()) {
             Ok(loaded) => {
-                prop_assert!(!loaded.config.own_region().api.is_empty());
+                prop_assert!(!loaded.config.own_region().endpoints(UpstreamGroup::API).is_empty());
                 prop_assert_eq!(loaded.config.regions.len(), loaded.config.topology.regions().len());
             }
             Err(errors) => {
@@ -96,7 +97,7 @@ proptest! {
         name in prop::sample::select(crate::config::known_keys::known_keys()),
         value in "[\\PC\n]{0,20}",
     ) {
-        let name = name.pattern.replace(".databases.*", ".databases.us").replacen("regions.*", "regions.us-east", 1);
+        let name = name.pattern.replace(".databases.*", ".databases.us").replace(".upstreams.*", ".upstreams.api").replacen("regions.*", "regions.us-east", 1);
         let name = name.replace("jurisdictions.*", "jurisdictions.eu").replace('.', "__").replace('-', "_");
         let name = format!("RESIDENCY_{}", name.to_uppercase());
         let variables = [(name, value)];

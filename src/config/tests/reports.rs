@@ -103,10 +103,12 @@ replicas = ["us-east"]
 claim_values = ["eu", "us"]
 countries = ["@eu27", "*"]
 [regions.us-east]
-upstreams = { api = ["127.0.0.1:8080"] }
+upstreams = { api = ["127.0.0.1:8080", "h2c://localhost:8080", "unix:api.sock", "h2c+unix:/run/api.sock"], "Old Web" = "10.1.0.12:3000" }
 databases = { us = "mysql://127.0.0.1/app", mars = "env:PG_MARS" }
 redis = "env:REDIS"
 [regions.eu-frankfurt]
+gateway = "unix:/run/gateway.sock"
+upstreams = { web = "10.2.0.12:3000" }
 databases = { eu = "env:PG_EU" }
 [routes]
 "post /search" = { access = "read" }
@@ -115,6 +117,8 @@ databases = { eu = "env:PG_EU" }
 "POST /hooks" = { country = "header:x-country", jurisdiction = "mars" }
 "/orgs/{id}" = { subject = "path:org", access = "read" }
 "/same/{a}" = { subject = "org" }
+"/pages/**" = { upstream = "web", reads = "home" }
+"/files/**" = { upstream = "wbe", reads = "anywhere" }
 "/same/{b}" = {}
 [health]
 dead_after_ms = 100
@@ -229,6 +233,7 @@ gateway = "10.2.0.2:7443"
 databases = { us = "env:PG_US" }
 [routes]
 "POST /signup" = { country = "json:/country" }
+"POST /orders" = { access = "write", reads = "home" }
 [timeouts]
 upstream_idle_ms = 5000
 [api]

@@ -39,6 +39,7 @@ struct Case {
     entry: Entry,
     location: &'static str,
     access: Access,
+    reads: Reads,
     down: &'static [&'static str],
     expect: Result<(&'static str, Option<Database>), Refusal>,
 }
@@ -49,7 +50,14 @@ fn the_reference_topology_sends_each_request_where_the_law_wants_it() {
     use Database::{Primary, Replica};
     use Entry::{Edge, Hop};
     let topology = reference(Mode::Enforce);
-    let case = |at, entry, location, access, down, expect| Case { at, entry, location, access, down, expect };
+    let case = |at, entry, location, access, down, expect| {
+        let reads = Reads::Nearest;
+        Case { at, entry, location, access, reads, down, expect }
+    };
+    let fresh = |at, entry, location, down, expect| {
+        let (access, reads) = (Read, Reads::Home);
+        Case { at, entry, location, access, reads, down, expect }
+    };
     let cases = [
         case("ap-singapore", Edge, "eu", Write, &[], Ok(("eu-frankfurt", Some(Primary)))),
         case("ap-singapore", Edge, "eu", Read, &[], Ok(("eu-frankfurt", Some(Primary)))),
@@ -67,8 +75,14 @@ fn the_reference_topology_sends_each_request_where_the_law_wants_it() {
         case("eu-nuremberg", Hop, "eu", Read, &["eu-nuremberg"], Err(Refusal::NoLawfulReplica)),
         case("ap-singapore", Edge, "", Read, &[], Ok(("ap-singapore", None))),
         case("ap-singapore", Edge, "", Write, &[], Err(Refusal::TokenMissing)),
+        fresh("eu-frankfurt", Edge, "us", &[], Ok(("us-east", Some(Primary)))),
+        fresh("us-east", Edge, "us", &[], Ok(("us-east", Some(Primary)))),
+        fresh("us-east", Hop, "us", &[], Ok(("us-east", Some(Primary)))),
+        fresh("eu-nuremberg", Edge, "eu", &["eu-frankfurt"], Err(Refusal::HomeUnavailable)),
+        fresh("eu-nuremberg", Hop, "eu", &[], Err(Refusal::Misdirected)),
+        fresh("ap-singapore", Edge, "", &[], Ok(("ap-singapore", None))),
     ];
-    for Case { at, entry, location, access, down, expect } in cases {
+    for Case { at, entry, location, access, reads, down, expect } in cases {
         let mut liveness = Liveness::assumed(&topology);
         for region in down {
             liveness = liveness.without_region(&topology, topology.region(region).expect("a region"));
@@ -81,6 +95,7 @@ fn the_reference_topology_sends_each_request_where_the_law_wants_it() {
                 None => Location::Anonymous,
             },
             access,
+            reads,
             unreachable: RegionSet::EMPTY,
         };
         let got = match decide(&topology, &liveness, &question) {
@@ -90,7 +105,7 @@ fn the_reference_topology_sends_each_request_where_the_law_wants_it() {
             }
             Decision::Refuse(refusal) => Err(refusal),
         };
-        assert_eq!(got, expect, "{access:?} of {location:?} at {at} ({entry:?}), down: {down:?}");
+        assert_eq!(got, expect, "{access:?} ({reads:?}) of {location:?} at {at} ({entry:?}), down: {down:?}");
     }
 }
 
@@ -110,6 +125,7 @@ fn a_lagging_replica_is_passed_over_while_a_fresh_one_lives() {
             entry: Entry::Edge,
             location: Location::Jurisdiction(us),
             access: Access::Read,
+            reads: Reads::Nearest,
             unreachable: RegionSet::EMPTY,
         };
         match decide(&topology, &liveness, &question) {
@@ -141,6 +157,7 @@ fn observing_forwards_here_and_says_what_enforcing_would_have_done() {
             entry: Entry::Edge,
             location,
             access: Access::Write,
+            reads: Reads::Nearest,
             unreachable: RegionSet::EMPTY,
         };
         match decide(&topology, &Liveness::assumed(&topology), &question) {
@@ -166,6 +183,7 @@ struct Drawn {
     at: usize,
     hop: bool,
     write: bool,
+    reads_at_home: bool,
     /// An index into `jurisdictions`, or past its end for anonymous and unknown.
     whose: usize,
     unreachable: Vec<bool>,
@@ -187,7 +205,7 @@ fn drawn() -> impl Strategy<Value = Drawn> {
                 region_count,
             ),
             region,
-            any::<(bool, bool)>(),
+            any::<(bool, bool, bool)>(),
             0..jurisdiction_count + 2,
             flags(),
         )
@@ -198,7 +216,7 @@ fn drawn() -> impl Strategy<Value = Drawn> {
                     live,
                     nearest,
                     at,
-                    (hop, write),
+                    (hop, write, reads_at_home),
                     whose,
                     unreachable,
                 )| {
@@ -211,6 +229,7 @@ fn drawn() -> impl Strategy<Value = Drawn> {
                         at,
                         hop,
                         write,
+                        reads_at_home,
                         whose,
                         unreachable,
                     }
@@ -268,7 +287,7 @@ impl Drawn {
         }
         let (writable, readable, fresh) = &self.live[self.whose];
         let works = |region: usize| readable[region] && !self.unreachable[region];
-        if self.write {
+        if self.write || self.reads_at_home {
             let stays = !self.hop || self.at == *home;
             return (stays && *writable && !self.unreachable[*home]).then_some(*home);
         }
@@ -307,6 +326,7 @@ proptest! {
                 None => Location::Unknown(Refusal::JurisdictionUnknown),
             },
             access: if drawn.write { Access::Write } else { Access::Read },
+            reads: if drawn.reads_at_home { Reads::Home } else { Reads::Nearest },
             unreachable: Drawn::set(&drawn.unreachable),
         };
         let reached = match decide(&topology, &liveness, &question) {
@@ -317,6 +337,7 @@ proptest! {
         if let (Some(region), Some((home, replicas, false))) = (reached, drawn.jurisdictions.get(drawn.whose)) {
             prop_assert!(region == *home || replicas.contains(&region), "unlawful: region {}", region);
             prop_assert!(!drawn.write || region == *home, "a write left for {}", region);
+            prop_assert!(!drawn.reads_at_home || region == *home, "a read that must be fresh left for {}", region);
         }
         if drawn.hop && let Some(region) = reached {
             prop_assert_eq!(region, drawn.at, "a second hop");

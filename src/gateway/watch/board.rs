@@ -16,6 +16,7 @@ use crate::config::Endpoint;
 use crate::domain::liveness::{JurisdictionLiveness, Liveness};
 use crate::domain::names::{JurisdictionId, RegionId, RegionSet};
 use crate::domain::replication_lag::{Lag, LagTracker};
+use crate::domain::upstream_groups::UpstreamGroup;
 use crate::gateway::health::{Check, Depth, Status};
 use crate::gateway::settings::Settings;
 use crate::postgres::{DatabaseState, Role, Sample};
@@ -32,11 +33,19 @@ pub struct Board {
     lag: RefCell<Vec<LagTracker>>,
     /// By region; `None` for the own one and for those that have not answered yet.
     peers: RefCell<Vec<Option<Heard>>>,
-    /// API endpoints of this region.
-    pub endpoints: RefCell<Vec<(Endpoint, Option<bool>)>>,
+    /// All endpoints of this region, group by group.
+    pub endpoints: RefCell<Vec<Watched>>,
     pub redis: RefCell<Option<Result<(), String>>>,
     /// By position in the configuration.
     pub external: RefCell<Vec<Option<Result<(), String>>>>,
+}
+
+/// An endpoint and whether it takes connections; `None` before the first look.
+#[derive(Clone)]
+pub struct Watched {
+    pub group: UpstreamGroup,
+    pub endpoint: Endpoint,
+    pub up: Option<bool>,
 }
 
 struct Heard {
@@ -47,9 +56,9 @@ struct Heard {
 /// The board as read at one moment.
 pub struct View {
     own: RegionId,
+    /// The group `api` takes connections. Other groups are checked and say nothing of where data can be read.
     api: bool,
-    api_down: Vec<Endpoint>,
-    api_count: usize,
+    endpoints: Vec<Watched>,
     /// By jurisdiction: this region's database, if it has one.
     databases: Vec<Option<Own>>,
     /// By region: alive, with what it said; `None` while nothing is known yet.
@@ -65,6 +74,12 @@ struct Own {
     fresh: bool,
 }
 
+impl Watched {
+    fn may_be_up(&self) -> bool {
+        self.up != Some(false)
+    }
+}
+
 impl Own {
     fn is_primary(&self) -> bool {
         self.state.sample().is_some_and(|sample| sample.role == Role::Primary)
@@ -75,6 +90,10 @@ impl Board {
     pub fn new(settings: &Settings) -> Self {
         let config = &settings.config;
         let topology = &config.topology;
+        let watched = |group| {
+            let endpoints = config.own_region().endpoints(group).iter().cloned();
+            endpoints.map(move |endpoint| Watched { group, endpoint, up: None })
+        };
         Self {
             started: clock::now(),
             databases: RefCell::default(),
@@ -82,9 +101,7 @@ impl Board {
                 topology.jurisdictions().map(|_| LagTracker::new(config.health.dead_after)).collect(),
             ),
             peers: RefCell::new(topology.regions().map(|_| None).collect()),
-            endpoints: RefCell::new(
-                config.own_region().api.iter().map(|endpoint| (endpoint.clone(), None)).collect(),
-            ),
+            endpoints: RefCell::new(config.upstream_groups.iter().flat_map(watched).collect()),
             redis: RefCell::default(),
             external: RefCell::new(vec![None; config.health.external.len()]),
         }
@@ -131,7 +148,7 @@ impl Board {
         let heard = |region: RegionId| region == config.region || peers[region.index()].is_some();
         databases
             && config.topology.regions().all(heard)
-            && self.endpoints.borrow().iter().all(|(_, up)| up.is_some())
+            && self.endpoints.borrow().iter().all(|watched| watched.up.is_some())
             && (config.own_region().redis.is_none() || self.redis.borrow().is_some())
     }
 
@@ -163,17 +180,12 @@ impl Board {
                 None => Some((false, RegionState::default())),
             })
             .collect();
-        let endpoints = self.endpoints.borrow();
-        let api_down: Vec<Endpoint> = endpoints
-            .iter()
-            .filter(|(_, up)| *up == Some(false))
-            .map(|(endpoint, _)| endpoint.clone())
-            .collect();
+        let endpoints = self.endpoints.borrow().clone();
+        let in_api = |watched: &&Watched| watched.group == UpstreamGroup::API;
         View {
             own: config.region,
-            api: api_down.len() < endpoints.len(),
-            api_count: endpoints.len(),
-            api_down,
+            api: endpoints.iter().filter(in_api).any(Watched::may_be_up),
+            endpoints,
             databases,
             peers,
             redis: self.redis.borrow().clone(),
@@ -263,18 +275,10 @@ impl View {
                 self.database_checks(settings, jurisdiction, own, &mut checks);
             }
         }
-        let api = match (self.api_down.len(), self.api) {
-            (0, _) => Status::Pass,
-            (_, true) => Status::Warn,
-            (_, false) => Status::Fail,
-        };
-        let up = self.api_count - self.api_down.len();
-        let mut check = Check::new("api:connections", Depth::Full, api).observed(up, "endpoints up");
-        if !self.api_down.is_empty() {
-            let down: Vec<&str> = self.api_down.iter().map(Endpoint::as_str).collect();
-            check = check.output(format!("no connection to {}", down.join(", ")));
-        }
-        checks.push(check);
+        checks.extend(settings.config.upstream_groups.iter().filter_map(|group| {
+            let endpoints = self.endpoints.iter().filter(|watched| watched.group == group);
+            group_check(settings.config.upstream_groups.name(group), &endpoints.collect::<Vec<_>>())
+        }));
         checks.extend(settings.verifier.ring().status().into_iter().map(|keys| key_check(settings, &keys)));
         if let Some(redis) = &self.redis {
             checks.push(of_result("redis:ping", redis, Status::Fail));
@@ -365,8 +369,9 @@ impl View {
                 metrics.peer(topology.region_name(region), *alive);
             }
         }
-        for endpoint in &settings.config.own_region().api {
-            metrics.endpoint("api", endpoint.as_str(), !self.api_down.contains(endpoint));
+        for watched in &self.endpoints {
+            let group = settings.config.upstream_groups.name(watched.group);
+            metrics.endpoint(group, watched.endpoint.as_str(), watched.may_be_up());
         }
     }
 
@@ -402,6 +407,25 @@ struct Said {
     writable: bool,
     readable: bool,
     fresh: bool,
+}
+
+/// A group of this region's processes: with all of them gone its routes are refused here.
+fn group_check(name: &str, endpoints: &[&Watched]) -> Option<Check> {
+    let (up, down): (Vec<&Watched>, Vec<&Watched>) =
+        endpoints.iter().partition(|watched| watched.may_be_up());
+    let status = match (up.len(), down.len()) {
+        (0, 0) => return None,
+        (_, 0) => Status::Pass,
+        (0, _) => Status::Fail,
+        (_, _) => Status::Warn,
+    };
+    let check = Check::new(format!("{name}:connections"), Depth::Full, status);
+    let check = check.observed(up.len(), "endpoints up");
+    if down.is_empty() {
+        return Some(check);
+    }
+    let down: Vec<&str> = down.iter().map(|watched| watched.endpoint.as_str()).collect();
+    Some(check.output(format!("no connection to {}", down.join(", "))))
 }
 
 /// An issuer's keys: none at all refuses every token; old ones may hide a withdrawal.

@@ -11,12 +11,12 @@ use http_body_util::Empty;
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use super::board::Board;
 use super::state::RegionState;
 use crate::clock;
-use crate::config::{Endpoint, ExternalService};
+use crate::config::{Endpoint, EndpointAddress, ExternalService};
 use crate::domain::names::RegionId;
 use crate::gateway::Gateway;
 use crate::gateway::own_paths::STATE_PATH;
@@ -57,8 +57,8 @@ pub fn all(gateway: &Arc<Gateway>, settings: &Arc<Settings>, board: &Rc<Board>) 
             }
         }
     }
-    for index in 0..own.api.len() {
-        probes.push(Box::pin(watch_endpoint(own.api[index].clone(), index, Rc::clone(board))));
+    for (index, watched) in board.endpoints.borrow().iter().enumerate() {
+        probes.push(Box::pin(watch_endpoint(watched.endpoint.clone(), index, Rc::clone(board))));
     }
     // The control plane's own connections, counted as a worker that serves nobody.
     let metrics = gateway.metrics.worker(super::super::control::METRICS_INDEX, Arc::clone(&settings.labels));
@@ -89,9 +89,14 @@ pub fn all(gateway: &Arc<Gateway>, settings: &Arc<Settings>, board: &Rc<Board>) 
 async fn watch_endpoint(endpoint: Endpoint, index: usize, board: Rc<Board>) {
     loop {
         // Dropped here: a connection kept until the next look would be one that the API waits on for ever.
-        let connect = tokio::time::timeout(LOCAL_TIMEOUT, TcpStream::connect(endpoint.as_str()));
-        let up = connect.await.is_ok_and(|connected| connected.is_ok());
-        board.endpoints.borrow_mut()[index].1 = Some(up);
+        let connect = async {
+            match endpoint.address() {
+                EndpointAddress::Tcp(address) => TcpStream::connect(address).await.map(drop),
+                EndpointAddress::Unix(path) => UnixStream::connect(path).await.map(drop),
+            }
+        };
+        let up = tokio::time::timeout(LOCAL_TIMEOUT, connect).await.is_ok_and(|connected| connected.is_ok());
+        board.endpoints.borrow_mut()[index].up = Some(up);
         tokio::time::sleep(LOCAL_INTERVAL).await;
     }
 }
