@@ -26,6 +26,7 @@ mod outbox;
 mod scan;
 mod server;
 mod stream;
+mod translate;
 mod wire;
 
 #[cfg(test)]

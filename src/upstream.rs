@@ -30,6 +30,7 @@ pub use io::Dial;
 use crate::clock::{CoarseClock, Millis};
 use crate::config::Endpoint;
 use crate::domain::decide::Permit;
+use crate::domain::upstream_groups::UpstreamGroup;
 use crate::http1::{BodyFault, Prefixed, RequestHead, ResponseHead};
 use crate::telemetry::WorkerMetrics;
 
@@ -38,11 +39,23 @@ const MOST_ENDPOINTS: usize = 64;
 
 /// One worker's way to every region.
 pub struct Upstreams {
-    /// By region index: the API of the own region, the gateway of any other; empty where there is none.
-    regions: Vec<Vec<Rc<Target>>>,
+    /// The own region's processes, by [`UpstreamGroup::index`].
+    groups: Vec<Vec<Rc<Target>>>,
+    /// By region index: the gateways of other regions; empty where there is none.
+    gateways: Vec<Vec<Rc<Target>>>,
     /// Where the next look for the least busy endpoint starts.
     turn: Cell<usize>,
     metrics: Arc<WorkerMetrics>,
+}
+
+/// Whom requests may go to, and how.
+pub struct Endpoints {
+    /// The gateway's own region, as an index.
+    pub own: usize,
+    /// Its processes, by [`UpstreamGroup::index`].
+    pub groups: Vec<Vec<(Endpoint, Dial)>>,
+    /// Other regions' gateways, by region index.
+    pub gateways: Vec<Vec<(Endpoint, Dial)>>,
 }
 
 /// A request on its way.
@@ -119,7 +132,7 @@ impl FaultKind {
 impl Upstreams {
     /// Targets that `previous` has already are taken over with their connections.
     pub fn new(
-        regions: Vec<Vec<(Endpoint, Dial)>>,
+        endpoints: Endpoints,
         limits: Limits,
         metrics: &Arc<WorkerMetrics>,
         previous: Option<&Self>,
@@ -133,25 +146,38 @@ impl Upstreams {
                 .cloned()
                 .unwrap_or_else(|| Rc::new(Target::new(endpoint, dial, limits, counted)))
         };
-        let regions = regions
-            .into_iter()
-            .enumerate()
-            .map(|(region, endpoints)| {
-                endpoints.into_iter().map(|(endpoint, dial)| target(region, endpoint, dial)).collect()
-            })
-            .collect();
-        Self { regions, metrics: Arc::clone(metrics), turn: Cell::default() }
+        let targets = |region: usize, endpoints: Vec<(Endpoint, Dial)>| {
+            endpoints.into_iter().map(|(endpoint, dial)| target(region, endpoint, dial)).collect()
+        };
+        let Endpoints { own, groups, gateways } = endpoints;
+        Self {
+            groups: groups.into_iter().map(|group| targets(own, group)).collect(),
+            gateways: gateways.into_iter().enumerate().map(|(region, one)| targets(region, one)).collect(),
+            metrics: Arc::clone(metrics),
+            turn: Cell::default(),
+        }
     }
 
-    /// Sends one request to the permit's region and waits for the response's head. After a fault the request is still in
+    /// The permit's destination: processes of the group in this region, or the gateway of another.
+    fn targets_of(&self, permit: &Permit, group: UpstreamGroup) -> &[Rc<Target>] {
+        let targets = if permit.leaves_region() {
+            self.gateways.get(permit.destination().index())
+        } else {
+            self.groups.get(group.index())
+        };
+        targets.map_or(&[], Vec::as_slice)
+    }
+
+    /// Sends one request to the permit's region, to a process of `group` if it is this one, and waits for the response's head. After a fault the request is still in
     /// `request` if no byte of it was sent.
     pub async fn send(
         &self,
         permit: &Permit,
+        group: UpstreamGroup,
         clock: &CoarseClock,
         request: &mut Outgoing,
     ) -> Result<Response, SendFault> {
-        let targets = &self.regions[permit.destination().index()];
+        let targets = self.targets_of(permit, group);
         let mut last = SendFault(FaultKind::NoEndpoint);
         let mut tried = 0u64;
         while let Some((index, target)) = self.least_busy(targets, tried, clock.now()) {
@@ -172,10 +198,11 @@ impl Upstreams {
     pub async fn send_for_upgrade(
         &self,
         permit: &Permit,
+        group: UpstreamGroup,
         clock: &CoarseClock,
         request: &mut Outgoing,
     ) -> Result<Answered, SendFault> {
-        let targets = &self.regions[permit.destination().index()];
+        let targets = self.targets_of(permit, group);
         let mut last = SendFault(FaultKind::NoEndpoint);
         let mut tried = 0u64;
         while let Some((index, target)) = self.least_busy(targets, tried, clock.now()) {
@@ -216,6 +243,6 @@ impl Upstreams {
     }
 
     pub fn targets(&self) -> impl Iterator<Item = &Rc<Target>> {
-        self.regions.iter().flatten()
+        self.groups.iter().chain(&self.gateways).flatten()
     }
 }

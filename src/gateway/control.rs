@@ -194,9 +194,10 @@ async fn admin_forever(gateway: Arc<Gateway>, listener: TcpListener) {
 
 fn admin(gateway: &Gateway, request: &http::Request<hyper::body::Incoming>) -> http::Response<ResponseBody> {
     let settings = gateway.settings();
-    match request.uri().path() {
+    let reply = match request.uri().path() {
         "/metrics" => own_paths::json(crate::telemetry::Metrics::CONTENT_TYPE, gateway.metrics.encode()),
         path => own_paths::health(&settings, path, request.uri().query(), gateway.is_draining(), true)
-            .unwrap_or_else(|| Problem::NotFound.response()),
-    }
+            .unwrap_or_else(|| Problem::NotFound.reply()),
+    };
+    reply.into_http()
 }

@@ -11,10 +11,9 @@ use crate::auth::{PolicyFault, Verifier};
 use crate::config::{Config, Endpoint};
 use crate::domain::liveness::Liveness;
 use crate::domain::names::RegionId;
-use crate::domain::upstream_groups::UpstreamGroup;
 use crate::telemetry::{Labels, SubjectHasher};
 use crate::tls::{CertificateStore, InternalTls, TlsFault};
-use crate::upstream::Dial;
+use crate::upstream::{Dial, Endpoints};
 
 use super::health::HealthState;
 use super::watch::RegionState;
@@ -111,21 +110,28 @@ impl Settings {
         self.config.topology.region_name(self.config.region)
     }
 
-    /// By region: whom a request goes to, and how.
-    pub fn endpoints(&self) -> Result<Vec<Vec<(Endpoint, Dial)>>, SettingsFault> {
-        let topology = &self.config.topology;
-        topology
+    /// Whom requests go to, and how.
+    pub fn endpoints(&self) -> Result<Endpoints, SettingsFault> {
+        let config = &self.config;
+        let plain = |endpoint: &Endpoint| (endpoint.clone(), Dial::Plain);
+        let own = config.own_region();
+        let groups = config
+            .upstream_groups
+            .iter()
+            .map(|group| own.endpoints(group).iter().map(plain).collect())
+            .collect();
+        let gateways = config
+            .topology
             .regions()
             .map(|region| {
-                let settings = &self.config.regions[region.index()];
-                if region == self.config.region {
-                    let api = settings.endpoints(UpstreamGroup::API);
-                    return Ok(api.iter().map(|endpoint| (endpoint.clone(), Dial::Plain)).collect());
+                if region == config.region {
+                    return Ok(Vec::new());
                 }
-                let dial = self.dial(region)?;
-                Ok(settings.gateway.clone().zip(dial).into_iter().collect())
+                let gateway = config.regions[region.index()].gateway.clone();
+                Ok(gateway.zip(self.dial(region)?).into_iter().collect())
             })
-            .collect()
+            .collect::<Result<_, SettingsFault>>()?;
+        Ok(Endpoints { own: config.region.index(), groups, gateways })
     }
 
     /// Mutual TLS to another region's gateway; `None` without an internal PKI.

@@ -111,7 +111,11 @@ impl Chunked {
 
     fn trailers(&mut self, bytes: &[u8]) -> Result<Step, Malformed> {
         let Some(end) = self.scan.end_of_head(bytes)? else {
-            return if bytes.len() > MOST_TRAILER_BYTES { Err(Malformed::ChunkBound) } else { Ok(Step::More) };
+            return if bytes.len() > MOST_TRAILER_BYTES {
+                Err(Malformed::ChunkBound)
+            } else {
+                Ok(Step::More)
+            };
         };
         if end > MOST_TRAILER_BYTES {
             return Err(Malformed::ChunkBound);

@@ -80,7 +80,10 @@ impl Fields {
     }
 
     fn add_named(&mut self, name: Name, text: &str, value: &[u8]) {
-        debug_assert!(!value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)), "{text} would end its line");
+        debug_assert!(
+            !value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)),
+            "{text} would end its line"
+        );
         let start = self.added.len();
         self.added.extend_from_slice(text.as_bytes());
         self.added.extend_from_slice(b": ");
@@ -139,7 +142,9 @@ impl Fields {
 
     /// The values of any name, in any spelling of its letters.
     pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + Clone + 'a {
-        self.iter().filter(|field| field.name_text.eq_ignore_ascii_case(name.as_bytes())).map(|field| field.value)
+        self.iter()
+            .filter(|field| field.name_text.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|field| field.value)
     }
 
     /// Keeps the lines that `keep` says yes to.

@@ -38,7 +38,9 @@ pub(super) fn of_response(
     let (length, chunked) = (content_length(fields)?, chunked(fields)?);
     match (length, chunked) {
         (Some(_), true) => return Err(Malformed::LengthAndCoding),
-        (None, true) if version == Version::HTTP_10 || has_no_body(status) && status != StatusCode::NOT_MODIFIED => {
+        (None, true)
+            if version == Version::HTTP_10 || has_no_body(status) && status != StatusCode::NOT_MODIFIED =>
+        {
             return Err(Malformed::CodingOutOfPlace);
         }
         _ => {}

@@ -3,9 +3,8 @@
 use std::mem::MaybeUninit;
 
 use bytes::Bytes;
-use http::header::HeaderMap;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
+use http::{Method, StatusCode, Version};
 
 use super::fault::{HeadFault, Malformed};
 use super::fields::Fields;
@@ -123,7 +122,8 @@ impl ResponseHead {
             let complete = httparse::ParserConfig::default()
                 .parse_response_with_uninit_headers(&mut parsed, &wire, headers)
                 .map_err(|error| fault(error, Malformed::StatusLine))?;
-            let (Some(code), Some(minor), true) = (parsed.code, parsed.version, complete.is_complete()) else {
+            let (Some(code), Some(minor), true) = (parsed.code, parsed.version, complete.is_complete())
+            else {
                 return Err(Malformed::StatusLine.into());
             };
             let version = version(minor)?;
@@ -146,35 +146,6 @@ impl ResponseHead {
             out.extend_from_slice(b"\r\n");
         }
         self.fields.write_to(out);
-    }
-
-    /// As a map, for HTTP/2.
-    pub fn header_map(&self) -> HeaderMap {
-        self.fields.to_map()
-    }
-}
-
-impl Fields {
-    /// As a map. Lines that are no header to the `http` crate are left out.
-    pub fn to_map(&self) -> HeaderMap {
-        let mut map = HeaderMap::with_capacity(self.len());
-        for field in self.iter() {
-            if let (Ok(name), Ok(value)) =
-                (HeaderName::from_bytes(field.name_text), HeaderValue::from_bytes(field.value))
-            {
-                map.append(name, value);
-            }
-        }
-        map
-    }
-
-    /// From a map, in its order.
-    pub fn from_map(map: &HeaderMap) -> Self {
-        let mut fields = Self::default();
-        for (name, value) in map {
-            fields.add(name.as_str(), value.as_bytes());
-        }
-        fields
     }
 }
 
@@ -269,6 +240,6 @@ fn target_of(
 
 /// Visible ASCII without what servers disagree about: some take `\` for `/`. Others that no URI has (RFC 3986 section 2)
 /// pass, as browsers send them.
-const fn is_target(byte: u8) -> bool {
+pub(super) const fn is_target(byte: u8) -> bool {
     matches!(byte, 0x21..=0x7e) && !matches!(byte, b'<' | b'>' | b'\\' | b'`')
 }

@@ -30,7 +30,10 @@ pub(super) struct Outbox {
 impl Outbox {
     /// Where heads are written. Only while [`Outbox::has_room`].
     pub(super) fn flat(&mut self) -> &mut Vec<u8> {
-        debug_assert!(self.large.is_empty() && self.tail.is_empty(), "what follows a large piece comes after it");
+        debug_assert!(
+            self.large.is_empty() && self.tail.is_empty(),
+            "what follows a large piece comes after it"
+        );
         &mut self.flat
     }
 

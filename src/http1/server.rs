@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -131,13 +131,7 @@ impl ServerConnection {
 
     /// Ready when the client has gone while its request is being answered. What it sends ahead is read, within a bound.
     pub fn poll_gone(&self, context: &mut Context<'_>) -> Poll<()> {
-        let Side { wire, decoder, .. } = &mut *self.side.borrow_mut();
-        while decoder.is_done() && wire.unread().len() < MOST_AHEAD {
-            if matches!(ready!(wire.poll_small_fill(context)), Ok(0) | Err(_)) {
-                return Poll::Ready(());
-            }
-        }
-        Poll::Pending
+        self.side.borrow_mut().poll_gone(context)
     }
 
     /// Bytes came behind the request.
@@ -147,19 +141,24 @@ impl ServerConnection {
 
     /// Sends a response. With `close`, or when the request or the response demands it, the connection is not to be used
     /// again, which is said in the response, and `false` comes back.
+    ///
+    /// The body is dropped when it has ended, before its last bytes are written: who has read them can rely on what that
+    /// brings about.
     pub async fn respond<B>(
         &self,
         turn: Turn,
         head: &ResponseHead,
-        body: B,
+        body: &mut Option<B>,
         close: bool,
     ) -> Result<bool, Unfinished<B::Error>>
     where
-        B: Body<Data = Bytes>,
+        B: Body<Data = Bytes> + Unpin,
     {
-        let mut body = pin!(body);
         let none = turn.is_head || has_no_body(head.status);
-        let length = match body.size_hint().exact() {
+        if none {
+            *body = None;
+        }
+        let length = match body.as_ref().map_or(Some(0), |body| body.size_hint().exact()) {
             _ if none => Length::None,
             Some(exact) => Length::Exact(exact),
             None if turn.version == Version::HTTP_10 => Length::UntilClose,
@@ -176,22 +175,21 @@ impl ServerConnection {
         };
         let (written_before, keeps) = began;
         let mut trailers: Option<HeaderMap> = None;
-        let mut ended = none;
         poll_fn(|context| {
             loop {
                 let mut side = self.side.borrow_mut();
-                if ended || !side.wire.outbox.has_room() {
-                    if ready!(side.wire.poll_flush(context)).is_err() {
-                        return Poll::Ready(Err(Unfinished::Cut));
-                    }
-                    if ended {
-                        return Poll::Ready(Ok(keeps));
-                    }
+                let Some(source) = body else {
+                    let flushed = ready!(side.wire.poll_flush(context));
+                    return Poll::Ready(flushed.map(|()| keeps).map_err(|_| Unfinished::Cut));
+                };
+                if !side.wire.outbox.has_room() && ready!(side.wire.poll_flush(context)).is_err() {
+                    return Poll::Ready(Err(Unfinished::Cut));
                 }
                 // The body may need the connection: it may be what the request's own body makes of it.
                 drop(side);
-                let frame = body.as_mut().poll_frame(context);
-                let Side { wire, .. } = &mut *self.side.borrow_mut();
+                let frame = Pin::new(source).poll_frame(context);
+                let mut side = self.side.borrow_mut();
+                let wire = &mut side.wire;
                 match frame {
                     Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                         Ok(data) => wire.outbox.data(data, length),
@@ -202,17 +200,22 @@ impl ServerConnection {
                         if unsent {
                             wire.outbox.clear();
                         }
-                        return Poll::Ready(Err(if unsent { Unfinished::Unsent(error) } else { Unfinished::Cut }));
+                        return Poll::Ready(Err(if unsent {
+                            Unfinished::Unsent(error)
+                        } else {
+                            Unfinished::Cut
+                        }));
                     }
                     Poll::Ready(None) => {
-                        ended = true;
                         wire.outbox.end(length, trailers.as_ref());
+                        drop(side);
+                        *body = None;
                     }
                     Poll::Pending => {
                         if !wire.outbox.is_empty() && ready!(wire.poll_flush(context)).is_err() {
                             return Poll::Ready(Err(Unfinished::Cut));
                         }
-                        return Poll::Pending;
+                        return side.poll_gone(context).map(|()| Err(Unfinished::Cut));
                     }
                 }
             }
@@ -275,6 +278,15 @@ impl ServerConnection {
 impl Side {
     pub(super) const fn decoder(&self) -> &Decoder {
         &self.decoder
+    }
+
+    fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while self.decoder.is_done() && self.wire.unread().len() < MOST_AHEAD {
+            if matches!(ready!(self.wire.poll_small_fill(context)), Ok(0) | Err(_)) {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
     }
 
     fn poll_head(

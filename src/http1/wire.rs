@@ -77,7 +77,11 @@ impl Wire {
     }
 
     /// Reads more of something of which about `expected` bytes are to come.
-    pub(super) fn poll_body_fill(&mut self, context: &mut Context<'_>, expected: u64) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_body_fill(
+        &mut self,
+        context: &mut Context<'_>,
+        expected: u64,
+    ) -> Poll<io::Result<usize>> {
         let room = usize::try_from(expected).unwrap_or(usize::MAX).clamp(HEAD_ROOM, BODY_ROOM);
         self.poll_fill(context, room)
     }

@@ -43,7 +43,10 @@ enum Source {
     /// From a connection that was opened for an upgrade that was not granted.
     Own(Box<Connection>),
     /// One stream of a connection that has many.
-    Http2(Incoming, InFlight),
+    Http2 {
+        incoming: Incoming,
+        _in_flight: InFlight,
+    },
 }
 
 impl RequestBody {
@@ -131,7 +134,7 @@ impl UpstreamBody {
     }
 
     pub(super) fn http2(incoming: Incoming, in_flight: InFlight) -> Self {
-        Self { source: Source::Http2(incoming, in_flight) }
+        Self { source: Source::Http2 { incoming, _in_flight: in_flight } }
     }
 
     fn give_back_if_ended(&mut self) {
@@ -168,7 +171,7 @@ impl Body for UpstreamBody {
             Source::Ended => return Poll::Ready(None),
             Source::Pooled(lease, _) => lease.connection().poll_frame(context),
             Source::Own(connection) => connection.poll_frame(context),
-            Source::Http2(incoming, _) => {
+            Source::Http2 { incoming, .. } => {
                 Pin::new(incoming).poll_frame(context).map_err(BodyFault::Stream)
             }
         };
@@ -187,7 +190,7 @@ impl Body for UpstreamBody {
             // Given back as soon as it is done.
             Source::Pooled(..) => false,
             Source::Own(connection) => connection.is_done(),
-            Source::Http2(incoming, _) => incoming.is_end_stream(),
+            Source::Http2 { incoming, .. } => incoming.is_end_stream(),
         }
     }
 
@@ -196,7 +199,7 @@ impl Body for UpstreamBody {
             Source::Ended => Some(0),
             Source::Pooled(lease, _) => lease.bytes_left(),
             Source::Own(connection) => connection.bytes_left(),
-            Source::Http2(incoming, _) => return incoming.size_hint(),
+            Source::Http2 { incoming, .. } => return incoming.size_hint(),
         };
         left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }

@@ -61,8 +61,7 @@ impl ControlLink {
         if response.head.status != StatusCode::OK {
             return Err(ControlFault::Status(response.head.status));
         }
-        let body =
-            Limited::new(response.body, MOST_BYTES).collect().await.map_err(|_| ControlFault::Body)?;
+        let body = Limited::new(response.body, MOST_BYTES).collect().await.map_err(|_| ControlFault::Body)?;
         Ok(body.to_bytes())
     }
 

@@ -299,7 +299,9 @@ impl Lease {
     /// Puts the connection back for the next request, if it takes one.
     pub(super) fn give_back(mut self, now: Millis) {
         let target = &self.in_flight.0;
-        if target.retired.get() || !self.connection.as_ref().is_some_and(|connection| connection.is_reusable()) {
+        if target.retired.get()
+            || !self.connection.as_ref().is_some_and(|connection| connection.is_reusable())
+        {
             return;
         }
         if let Some(mut connection) = self.connection.take() {

@@ -3,16 +3,16 @@
 
 use std::cell::RefCell;
 
-use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
+use http::Version;
+use http::header::{EXPECT, HOST, HeaderValue, TE};
 use http::uri::{Authority, Scheme, Uri};
-use http::{Response, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::body::RequestBody;
 use super::{FaultKind, Outgoing, Request, SendFault};
-use crate::http1::{Fields, Length, RequestHead, ResponseHead, Stream};
+use crate::http1::{RequestHead, ResponseHead, Stream};
 
 /// What the upstream may send of one response before we have taken any of it.
 const STREAM_WINDOW: u32 = 1024 * 1024;
@@ -89,7 +89,7 @@ pub(super) async fn exchange(
         }
     };
     match sender.try_send_request(request).await {
-        Ok(response) => Ok(response_of(response)),
+        Ok(response) => Ok(ResponseHead::of_http2(response)),
         Err(mut error) => {
             *outgoing = error.take_message().map(|request| Request { head, body: request.into_body() });
             Err(SendFault(FaultKind::Closed))
@@ -99,19 +99,17 @@ pub(super) async fn exchange(
 
 /// The request in HTTP/2's terms: the host is its authority, and there is no `Host` beside it.
 fn request_of(head: &RequestHead, body: RequestBody) -> Result<http::Request<RequestBody>, RequestBody> {
-    let mut headers: HeaderMap = head.fields.to_map();
+    let mut headers = head.fields.to_map();
+    headers.remove(EXPECT);
     let host = headers.remove(HOST);
     let authority = host.as_ref().and_then(|host| Authority::try_from(host.as_bytes()).ok());
     let Some(authority) = authority else { return Err(body) };
-    let uri = Uri::builder()
-        .scheme(Scheme::HTTP)
-        .authority(authority)
-        .path_and_query(head.target.clone())
-        .build();
+    let uri =
+        Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(head.target.clone()).build();
     let Ok(uri) = uri else { return Err(body) };
     // The only coding of transfers that HTTP/2 knows of, and gRPC asks for it (RFC 9113 section 8.2.2).
     if head.takes_trailers {
-        headers.insert(HeaderName::from_static("te"), HeaderValue::from_static("trailers"));
+        headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     let mut request = http::Request::new(body);
     *request.method_mut() = head.method.clone();
@@ -119,15 +117,4 @@ fn request_of(head: &RequestHead, body: RequestBody) -> Result<http::Request<Req
     *request.version_mut() = Version::HTTP_2;
     *request.headers_mut() = headers;
     Ok(request)
-}
-
-fn response_of(response: Response<Incoming>) -> (ResponseHead, Incoming) {
-    let (parts, body) = response.into_parts();
-    let head = ResponseHead {
-        status: parts.status,
-        version: Version::HTTP_11,
-        fields: Fields::from_map(&parts.headers),
-        length: Length::Chunked,
-    };
-    (head, body)
 }

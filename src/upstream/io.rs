@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
-use crate::config::Endpoint;
+use crate::config::{Endpoint, EndpointAddress};
 use crate::http1::Stream;
 
 /// How to open a connection to an endpoint.
@@ -37,7 +37,10 @@ impl Dial {
     /// Resolves, connects and, over TLS, shakes hands, all within `limit`.
     pub(super) async fn open(&self, endpoint: &Endpoint, limit: Duration) -> io::Result<Stream> {
         let open = async {
-            let stream = TcpStream::connect(endpoint.as_str()).await?;
+            let stream = match endpoint.address() {
+                EndpointAddress::Tcp(address) => TcpStream::connect(address).await?,
+                EndpointAddress::Unix(path) => return Ok(Stream::Unix(UnixStream::connect(path).await?)),
+            };
             stream.set_nodelay(true)?;
             match self {
                 Self::Plain => Ok(Stream::Tcp(stream)),
