@@ -4,8 +4,10 @@
 //! - No async, no clock, no I/O, no logging: callers pass facts in and perform what comes out.
 //! - Only [`decide::decide`] makes a [`decide::Permit`], and only a permit lets a request leave the gateway.
 
+pub mod classify;
 pub mod countries;
 pub mod decide;
+pub mod graphql;
 pub mod liveness;
 pub mod names;
 pub mod replay;

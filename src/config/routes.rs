@@ -2,7 +2,8 @@
 
 use crate::domain::countries::CountrySet;
 use crate::domain::decide::{Access, Reads};
-use crate::domain::routes::{CountrySource, RouteFault, RouteRule, RouteTable};
+use crate::domain::graphql::GraphQlRule;
+use crate::domain::routes::{AccessRule, CountrySource, RouteFault, RouteRule, RouteTable};
 use crate::domain::topology::Topology;
 use crate::domain::upstream_groups::{API, UpstreamGroup, UpstreamGroups};
 
@@ -12,6 +13,11 @@ use super::reader::{Reader, Text};
 use super::section::Section;
 
 const ACCESS: [(&str, Access); 2] = [("read", Access::Read), ("write", Access::Write)];
+const RULES: [(&str, AccessRule); 3] = [
+    ("read", AccessRule::Always(Access::Read)),
+    ("write", AccessRule::Always(Access::Write)),
+    ("graphql", AccessRule::GraphQl(GraphQlRule { subscriptions: Access::Write })),
+];
 const READS: [(&str, Reads); 2] = [("nearest", Reads::Nearest), ("home", Reads::Home)];
 
 /// One rule, its jurisdiction and its upstream group still names.
@@ -38,9 +44,9 @@ pub(super) fn read(root: &Section<'_>) -> Vec<RouteKeys> {
             let what = "a fixed jurisdiction leaves a country nothing to decide";
             section.reader.error(&section.path("country"), what, "keep one of country and jurisdiction");
         }
-        let access = section.choice("access", None, &ACCESS);
+        let access = access(&section);
         let reads = section.choice("reads", Some("nearest"), &READS).unwrap_or_default();
-        if access == Some(Access::Write) && section.has("reads") {
+        if access == Some(AccessRule::Always(Access::Write)) && section.has("reads") {
             let what = "says where reads go, and every request of this route is a write";
             section.reader.warning(&section.path("reads"), what, "leave it out: writes go to the home");
         }
@@ -99,6 +105,24 @@ pub(super) fn table(routes: Vec<RouteKeys>, surroundings: &Surroundings<'_>) -> 
         }
         RouteTable::default()
     })
+}
+
+fn access(section: &Section<'_>) -> Option<AccessRule> {
+    let access = section.choice("access", None, &RULES);
+    let subscriptions = section.choice("subscriptions", Some("write"), &ACCESS);
+    match (access, subscriptions) {
+        (Some(AccessRule::GraphQl(_)), Some(subscriptions)) => {
+            Some(AccessRule::GraphQl(GraphQlRule { subscriptions }))
+        }
+        _ => {
+            if section.has("subscriptions") {
+                let what = "says what GraphQL's subscriptions do, and this route is not one of GraphQL";
+                let remedy = "write access = \"graphql\", or leave it out";
+                section.reader.error(&section.path("subscriptions"), what, remedy);
+            }
+            access
+        }
+    }
 }
 
 fn country(section: &Section<'_>) -> Option<CountrySource> {

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use matchit::Router;
 
 use super::decide::{Access, Reads};
+use super::graphql::GraphQlRule;
 use super::names::JurisdictionId;
 use super::upstream_groups::UpstreamGroup;
 
@@ -19,7 +20,7 @@ use super::upstream_groups::UpstreamGroup;
 pub struct RouteRule {
     /// The pattern as configured: what logs and metrics show in place of the path.
     pub pattern: String,
-    pub access: Option<Access>,
+    pub access: Option<AccessRule>,
     /// Where its reads may be answered.
     pub reads: Reads,
     /// Which of a region's processes get its requests.
@@ -30,6 +31,14 @@ pub struct RouteRule {
     pub jurisdiction: Option<JurisdictionId>,
     /// The path parameter that names the subject, in place of the token's.
     pub subject: Option<String>,
+}
+
+/// How a rule tells reads from writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessRule {
+    Always(Access),
+    /// By the operation that the request names.
+    GraphQl(GraphQlRule),
 }
 
 /// Where a request says which country it is about. It chooses a home and nothing else (R8).

@@ -22,6 +22,7 @@ use super::problem::Problem;
 use super::record::{Ending, Record};
 use super::tunnel::Tunnel;
 use super::worker::{Generation, Worker};
+use crate::domain::classify::{Classified, Head};
 use crate::domain::decide::{Access, Entry, Location};
 use crate::domain::routes::{CountrySource, RouteMatch, is_unambiguous};
 use crate::telemetry::UpstreamFailure;
@@ -198,13 +199,11 @@ fn without_token<'table>(route: Option<&RouteMatch<'table, '_>>) -> Hint<'table>
 }
 
 pub fn classify(method: &Method, upgrade: bool, route: Option<&RouteMatch<'_, '_>>) -> Access {
-    if let Some(access) = route.and_then(|found| found.rule.access) {
-        return access;
-    }
-    match *method {
-        _ if upgrade => Access::Write,
-        Method::GET | Method::HEAD | Method::OPTIONS => Access::Read,
-        _ => Access::Write,
+    let head = Head { method: method.as_str(), upgrade, has_token: true };
+    match head.classify(route.map(|found| found.rule)) {
+        Classified::As(access) => access,
+        // Until its body is looked at.
+        Classified::GraphQl(_) => Access::Write,
     }
 }
 

@@ -119,6 +119,7 @@ databases = { eu = "env:PG_EU" }
 "/same/{a}" = { subject = "org" }
 "/pages/**" = { upstream = "web", reads = "home" }
 "/files/**" = { upstream = "wbe", reads = "anywhere" }
+"/graphql" = { access = "read", subscriptions = "read" }
 "/same/{b}" = {}
 [health]
 dead_after_ms = 100
