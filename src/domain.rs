@@ -9,6 +9,8 @@ pub mod countries;
 pub mod decide;
 pub mod graphql;
 pub mod liveness;
+mod media_type;
+pub mod named_country;
 pub mod names;
 pub mod replay;
 pub mod replication_lag;

@@ -1,5 +1,7 @@
 //! `[routes]`: what is different about a method and a path.
 
+use http::HeaderName;
+
 use crate::domain::countries::CountrySet;
 use crate::domain::decide::{Access, Reads};
 use crate::domain::graphql::GraphQlRule;
@@ -126,16 +128,35 @@ fn access(section: &Section<'_>) -> Option<AccessRule> {
 }
 
 fn country(section: &Section<'_>) -> Option<CountrySource> {
-    let text = section.text("country", "`json:` and a JSON pointer (RFC 6901)")?;
-    let (what, remedy) = match text.value.strip_prefix("json:") {
-        Some(pointer) if is_pointer(pointer) => return Some(CountrySource::Json(pointer.to_owned())),
-        Some(_) => {
-            (format!("{} has no JSON pointer", text.shown()), "write json:/billing/country (RFC 6901)")
+    let text =
+        section.text("country", "`json:` and a JSON pointer (RFC 6901), `form:` or `header:` and a name")?;
+    let (what, remedy) = match text.value.split_once(':') {
+        Some(("json", pointer)) if is_pointer(pointer) => {
+            return Some(CountrySource::Json(pointer.to_owned()));
         }
-        None => (format!("{} is no place for a country", text.shown()), "write json:/billing/country"),
+        Some(("json", _)) => ("has no JSON pointer", "write json:/billing/country (RFC 6901)"),
+        Some(("form", field)) if is_field(field) => return Some(CountrySource::Form(field.to_owned())),
+        Some(("form", _)) => ("has no name of a field", "write form:country"),
+        Some(("header", name)) => match HeaderName::from_bytes(name.as_bytes()) {
+            Ok(name) if !name.as_str().starts_with("residency-") => {
+                return Some(CountrySource::Header(name.as_str().to_owned()));
+            }
+            Ok(_) => ("names a header that is taken out of what clients send", "write a header of your own"),
+            Err(_) => ("has no name of a header", "write header:X-Billing-Country"),
+        },
+        _ => (
+            "is no place for a country",
+            "write json:/billing/country, form:country or header:X-Billing-Country",
+        ),
     };
+    let what = format!("{} {what}", text.shown());
     section.reader.error(&text.path, what, remedy);
     None
+}
+
+/// Anything that readers of forms agree about.
+fn is_field(text: &str) -> bool {
+    !text.is_empty() && !text.contains(|one: char| one.is_control() || matches!(one, '"' | '\\'))
 }
 
 /// RFC 6901 §3, and not the whole document.

@@ -22,6 +22,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::decide::Access;
+use super::media_type::MediaType;
 use document::{Kind, operations};
 
 mod document;
@@ -70,13 +71,15 @@ impl GraphQlRule {
     }
 
     fn body_reads(self, request: &GraphQlRequest<'_>, in_url: Parameters, body: &[u8]) -> bool {
-        match media_type(request.content_type.unwrap_or_default()) {
+        match request.content_type.and_then(MediaType::parse).filter(MediaType::is_utf8) {
             // Some servers let the URL's parameters stand over the body's.
             _ if in_url.query.is_some() || in_url.stored.is_some() => false,
-            Some(Media::Json) => json_reads(&Body { rule: self, name_in_url: in_url.operation_name }, body),
-            Some(Media::GraphQl) => std::str::from_utf8(body)
+            Some(media) if media.is("application/json") => {
+                json_reads(&Body { rule: self, name_in_url: in_url.operation_name }, body)
+            }
+            Some(media) if media.is("application/graphql") => std::str::from_utf8(body)
                 .is_ok_and(|text| Parameters { query: Some(text.to_owned()), ..in_url }.read(self, None)),
-            None => false,
+            _ => false,
         }
     }
 }
@@ -177,29 +180,6 @@ impl<'de> Visitor<'de> for &Body {
         }
         Ok(any)
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Media {
-    Json,
-    GraphQl,
-}
-
-/// The type, when it is one of the two and in UTF-8.
-fn media_type(value: &[u8]) -> Option<Media> {
-    let mut parts = std::str::from_utf8(value).ok()?.split(';').map(str::trim);
-    let media = match parts.next()? {
-        essence if essence.eq_ignore_ascii_case("application/json") => Media::Json,
-        essence if essence.eq_ignore_ascii_case("application/graphql") => Media::GraphQl,
-        _ => return None,
-    };
-    let in_utf8 = |parameter: &str| match parameter.split_once('=') {
-        Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
-            value.trim_matches('"').eq_ignore_ascii_case("utf-8")
-        }
-        _ => true,
-    };
-    parts.all(in_utf8).then_some(media)
 }
 
 #[cfg(test)]

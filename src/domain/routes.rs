@@ -46,6 +46,10 @@ pub enum AccessRule {
 pub enum CountrySource {
     /// A JSON pointer (RFC 6901) into the body.
     Json(String),
+    /// A field of a form, URL-encoded or multipart.
+    Form(String),
+    /// A header, its name in lower case.
+    Header(String),
 }
 
 /// A pattern that can't be used.

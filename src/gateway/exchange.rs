@@ -24,6 +24,7 @@ use super::tunnel::Tunnel;
 use super::worker::{Generation, Worker};
 use crate::domain::classify::{Classified, Head};
 use crate::domain::decide::{Access, Entry, Location};
+use crate::domain::named_country::{self, WholeBody};
 use crate::domain::routes::{CountrySource, RouteMatch, is_unambiguous};
 use crate::telemetry::UpstreamFailure;
 use crate::upstream::RequestBody;
@@ -147,8 +148,16 @@ async fn answer(
         Ok(None) => match without_token(route.as_ref()) {
             Hint::Located(location) => location,
             Hint::Body(source) => {
-                let read = Box::pin(peek::peek(&mut body, config.limits.peek_bytes)).await?;
-                peek::country(&config.topology, source, &read)
+                let read = if source.reads_body() {
+                    Box::pin(peek::peek(&mut body, config.limits.peek_bytes)).await?
+                } else {
+                    bytes::Bytes::new()
+                };
+                let content_type = parts.headers.get(http::header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+                let whole = WholeBody { content_type, bytes: &read };
+                named_country::locate(&config.topology, source, &whole, |name| {
+                    parts.headers.get_all(name).iter().map(HeaderValue::as_bytes)
+                })
             }
         },
         Err(refusal) => Location::Unknown(refusal),

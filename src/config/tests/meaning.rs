@@ -64,6 +64,9 @@ fn every_section_arrives() {
     assert_eq!(rule("POST", "/signup").upstream, UpstreamGroup::API);
     let country = CountrySource::Json("/billing/country".to_owned());
     assert_eq!(rule("POST", "/signup").country, Some(country));
+    assert_eq!(rule("POST", "/join").country, Some(CountrySource::Form("billing[country]".to_owned())));
+    let header = CountrySource::Header("x-billing-country".to_owned());
+    assert_eq!(rule("POST", "/trial").country, Some(header));
     assert_eq!(rule("POST", "/webhooks/a/b").jurisdiction, Some(us));
     assert_eq!(routes.find("GET", "/orgs/acme/x").expect("a rule").subject, Some("acme"));
 
