@@ -161,7 +161,7 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Header lines of a request.
     pub headers: usize,
-    /// Bytes of a body read ahead to find a country in it.
+    /// Bytes of a body read ahead to find a country or a GraphQL operation in it.
     pub peek_bytes: usize,
     /// Bytes of a body kept until it is known whether the request has to be replayed at the home; 0 keeps none.
     pub replay_bytes: usize,

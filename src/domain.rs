@@ -4,9 +4,13 @@
 //! - No async, no clock, no I/O, no logging: callers pass facts in and perform what comes out.
 //! - Only [`decide::decide`] makes a [`decide::Permit`], and only a permit lets a request leave the gateway.
 
+pub mod classify;
 pub mod countries;
 pub mod decide;
+pub mod graphql;
 pub mod liveness;
+mod media_type;
+pub mod named_country;
 pub mod names;
 pub mod replay;
 pub mod replication_lag;

@@ -1,8 +1,11 @@
 //! `[routes]`: what is different about a method and a path.
 
+use http::HeaderName;
+
 use crate::domain::countries::CountrySet;
 use crate::domain::decide::{Access, Reads};
-use crate::domain::routes::{CountrySource, RouteFault, RouteRule, RouteTable};
+use crate::domain::graphql::GraphQlRule;
+use crate::domain::routes::{AccessRule, CountrySource, RouteFault, RouteRule, RouteTable};
 use crate::domain::topology::Topology;
 use crate::domain::upstream_groups::{API, UpstreamGroup, UpstreamGroups};
 
@@ -12,6 +15,11 @@ use super::reader::{Reader, Text};
 use super::section::Section;
 
 const ACCESS: [(&str, Access); 2] = [("read", Access::Read), ("write", Access::Write)];
+const RULES: [(&str, AccessRule); 3] = [
+    ("read", AccessRule::Always(Access::Read)),
+    ("write", AccessRule::Always(Access::Write)),
+    ("graphql", AccessRule::GraphQl(GraphQlRule { subscriptions: Access::Write })),
+];
 const READS: [(&str, Reads); 2] = [("nearest", Reads::Nearest), ("home", Reads::Home)];
 
 /// One rule, its jurisdiction and its upstream group still names.
@@ -38,9 +46,9 @@ pub(super) fn read(root: &Section<'_>) -> Vec<RouteKeys> {
             let what = "a fixed jurisdiction leaves a country nothing to decide";
             section.reader.error(&section.path("country"), what, "keep one of country and jurisdiction");
         }
-        let access = section.choice("access", None, &ACCESS);
+        let access = access(&section);
         let reads = section.choice("reads", Some("nearest"), &READS).unwrap_or_default();
-        if access == Some(Access::Write) && section.has("reads") {
+        if access == Some(AccessRule::Always(Access::Write)) && section.has("reads") {
             let what = "says where reads go, and every request of this route is a write";
             section.reader.warning(&section.path("reads"), what, "leave it out: writes go to the home");
         }
@@ -101,17 +109,54 @@ pub(super) fn table(routes: Vec<RouteKeys>, surroundings: &Surroundings<'_>) -> 
     })
 }
 
-fn country(section: &Section<'_>) -> Option<CountrySource> {
-    let text = section.text("country", "`json:` and a JSON pointer (RFC 6901)")?;
-    let (what, remedy) = match text.value.strip_prefix("json:") {
-        Some(pointer) if is_pointer(pointer) => return Some(CountrySource::Json(pointer.to_owned())),
-        Some(_) => {
-            (format!("{} has no JSON pointer", text.shown()), "write json:/billing/country (RFC 6901)")
+fn access(section: &Section<'_>) -> Option<AccessRule> {
+    let access = section.choice("access", None, &RULES);
+    let subscriptions = section.choice("subscriptions", Some("write"), &ACCESS);
+    match (access, subscriptions) {
+        (Some(AccessRule::GraphQl(_)), Some(subscriptions)) => {
+            Some(AccessRule::GraphQl(GraphQlRule { subscriptions }))
         }
-        None => (format!("{} is no place for a country", text.shown()), "write json:/billing/country"),
+        _ => {
+            if section.has("subscriptions") {
+                let what = "says what GraphQL's subscriptions do, and this route is not one of GraphQL";
+                let remedy = "write access = \"graphql\", or leave it out";
+                section.reader.error(&section.path("subscriptions"), what, remedy);
+            }
+            access
+        }
+    }
+}
+
+fn country(section: &Section<'_>) -> Option<CountrySource> {
+    let text =
+        section.text("country", "`json:` and a JSON pointer (RFC 6901), `form:` or `header:` and a name")?;
+    let (what, remedy) = match text.value.split_once(':') {
+        Some(("json", pointer)) if is_pointer(pointer) => {
+            return Some(CountrySource::Json(pointer.to_owned()));
+        }
+        Some(("json", _)) => ("has no JSON pointer", "write json:/billing/country (RFC 6901)"),
+        Some(("form", field)) if is_field(field) => return Some(CountrySource::Form(field.to_owned())),
+        Some(("form", _)) => ("has no name of a field", "write form:country"),
+        Some(("header", name)) => match HeaderName::from_bytes(name.as_bytes()) {
+            Ok(name) if !name.as_str().starts_with("residency-") => {
+                return Some(CountrySource::Header(name.as_str().to_owned()));
+            }
+            Ok(_) => ("names a header that is taken out of what clients send", "write a header of your own"),
+            Err(_) => ("has no name of a header", "write header:X-Billing-Country"),
+        },
+        _ => (
+            "is no place for a country",
+            "write json:/billing/country, form:country or header:X-Billing-Country",
+        ),
     };
+    let what = format!("{} {what}", text.shown());
     section.reader.error(&text.path, what, remedy);
     None
+}
+
+/// Anything that readers of forms agree about.
+fn is_field(text: &str) -> bool {
+    !text.is_empty() && !text.contains(|one: char| one.is_control() || matches!(one, '"' | '\\'))
 }
 
 /// RFC 6901 §3, and not the whole document.

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use matchit::Router;
 
 use super::decide::{Access, Reads};
+use super::graphql::GraphQlRule;
 use super::names::JurisdictionId;
 use super::upstream_groups::UpstreamGroup;
 
@@ -19,7 +20,7 @@ use super::upstream_groups::UpstreamGroup;
 pub struct RouteRule {
     /// The pattern as configured: what logs and metrics show in place of the path.
     pub pattern: String,
-    pub access: Option<Access>,
+    pub access: Option<AccessRule>,
     /// Where its reads may be answered.
     pub reads: Reads,
     /// Which of a region's processes get its requests.
@@ -32,11 +33,23 @@ pub struct RouteRule {
     pub subject: Option<String>,
 }
 
+/// How a rule tells reads from writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessRule {
+    Always(Access),
+    /// By the operation that the request names.
+    GraphQl(GraphQlRule),
+}
+
 /// Where a request says which country it is about. It chooses a home and nothing else (R8).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CountrySource {
     /// A JSON pointer (RFC 6901) into the body.
     Json(String),
+    /// A field of a form, URL-encoded or multipart.
+    Form(String),
+    /// A header, its name in lower case.
+    Header(String),
 }
 
 /// A pattern that can't be used.

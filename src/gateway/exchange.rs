@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use bytes::Bytes;
 use http::uri::Authority;
 use http::{HeaderValue, Method, Version};
 
@@ -10,18 +11,22 @@ use super::forward::Forwarding;
 use super::headers::{self, Seen};
 use super::identify::{Known, known_identity, verify};
 use super::own_paths;
-use super::peek;
+use super::peek::{self, Read};
 use super::problem::Problem;
 use super::record::Record;
 use super::reply::Reply;
 use super::tunnel::Tunnel;
 use super::worker::{Generation, Worker};
+use crate::config::Config;
+use crate::domain::classify::{self, Classified, Hint};
 use crate::domain::decide::{Access, Entry, Location};
-use crate::domain::routes::{CountrySource, RouteMatch, is_unambiguous};
+use crate::domain::graphql::{GraphQlRequest, GraphQlRule};
+use crate::domain::named_country::{self, WholeBody};
+use crate::domain::routes::{CountrySource, is_unambiguous};
 use crate::domain::upstream_groups::UpstreamGroup;
 use crate::http1::{Length, Name, Prefixed, RequestHead};
 use crate::telemetry::UpstreamFailure;
-use crate::upstream::Request;
+use crate::upstream::{Request, RequestBody};
 
 /// What an exchange has come to.
 pub enum Outcome {
@@ -92,8 +97,7 @@ async fn answer(
 
     let route = config.routes.find(head.method.as_str(), head.path());
     record.route = route.as_ref().map(|found| found.index);
-    let access = classify(&head.method, seen.websocket, route.as_ref());
-    record.access = access;
+    let rule = route.as_ref().map(|found| found.rule);
 
     let now = worker.clock.unix_seconds();
     let known = match known_identity(generation, &head.fields, now) {
@@ -103,6 +107,16 @@ async fn answer(
         Ok(Known::NoToken) => Ok(None),
         Err(refusal) => Err(refusal),
     };
+    let (method, has_token) = (head.method.as_str(), !matches!(known, Ok(None)));
+    let facts = classify::Head { method, upgrade: seen.websocket, has_token };
+    let access = match facts.classify(rule) {
+        Classified::As(access) => access,
+        Classified::GraphQl(_) if known.is_err() => Access::Write,
+        Classified::GraphQl(graphql) => {
+            Box::pin(by_operation(graphql, &head, &mut body, config.limits.peek_bytes)).await?
+        }
+    };
+    record.access = access;
     let verified = matches!(known, Ok(Some(_)));
     let mut subject = None;
     let location = match known {
@@ -111,12 +125,9 @@ async fn answer(
             subject.clone_from(&identity.subject);
             identity.location
         }
-        Ok(None) => match without_token(route.as_ref()) {
+        Ok(None) => match facts.hint(rule) {
             Hint::Located(location) => location,
-            Hint::Body(source) => {
-                let read = Box::pin(peek::peek(&mut body, config.limits.peek_bytes)).await?;
-                peek::country(&config.topology, source, &read)
-            }
+            Hint::Country(source) => Box::pin(by_country(source, config, &head, &mut body)).await?,
         },
         Err(refusal) => Location::Unknown(refusal),
     };
@@ -128,8 +139,7 @@ async fn answer(
             subject = Some(named);
         }
     }
-    let reads = route.as_ref().map(|found| found.rule.reads).unwrap_or_default();
-    let group = route.as_ref().map_or(UpstreamGroup::API, |found| found.rule.upstream);
+    let (reads, group) = (classify::reads(rule), rule.map_or(UpstreamGroup::API, |rule| rule.upstream));
     headers::add_forwarded(&mut head.fields, &client.peer, peer_believed);
     let forwarding = Forwarding { worker, generation, entry, access, reads, group, location, subject };
     let request = Request { head, body };
@@ -140,31 +150,54 @@ async fn answer(
     }
 }
 
-/// What a request without a token says about whose data it concerns.
-enum Hint<'table> {
-    Located(Location),
-    /// The body names a country, here.
-    Body(&'table CountrySource),
+/// Read or write, by the operation that the body or the query names.
+async fn by_operation(
+    rule: GraphQlRule,
+    head: &RequestHead,
+    body: &mut RequestBody,
+    limit: usize,
+) -> Result<Access, Problem> {
+    let method = head.method.as_str();
+    let read = if GraphQlRule::reads_body(method) {
+        match peek::read_up_to(body, limit).await? {
+            Read::Whole(bytes) => Some(bytes),
+            Read::Part => None,
+        }
+    } else {
+        Some(Bytes::new())
+    };
+    let content_type = content_type(head);
+    let query = head.target.query();
+    Ok(rule.access_of(&GraphQlRequest { method, query, content_type, body: read.as_deref() }))
 }
 
-fn without_token<'table>(route: Option<&RouteMatch<'table, '_>>) -> Hint<'table> {
-    let Some(RouteMatch { rule, .. }) = route else { return Hint::Located(Location::Anonymous) };
-    match (rule.jurisdiction, &rule.country) {
-        (Some(jurisdiction), _) => Hint::Located(Location::Jurisdiction(jurisdiction)),
-        (None, Some(source)) => Hint::Body(source),
-        (None, None) => Hint::Located(Location::Anonymous),
-    }
+/// Where the country that the request names has its data.
+async fn by_country(
+    source: &CountrySource,
+    config: &Config,
+    head: &RequestHead,
+    body: &mut RequestBody,
+) -> Result<Location, Problem> {
+    let bytes = if source.reads_body() {
+        peek::peek(body, config.limits.peek_bytes).await?
+    } else {
+        Bytes::new()
+    };
+    let whole = WholeBody { content_type: content_type(head), bytes: &bytes };
+    let values = |name: &str| -> Vec<&[u8]> {
+        head.fields
+            .iter()
+            .filter(|field| field.name_text.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|field| field.value)
+            .collect()
+    };
+    Ok(named_country::locate(&config.topology, source, &whole, values))
 }
 
-pub fn classify(method: &Method, upgrade: bool, route: Option<&RouteMatch<'_, '_>>) -> Access {
-    if let Some(access) = route.and_then(|found| found.rule.access) {
-        return access;
-    }
-    match *method {
-        _ if upgrade => Access::Write,
-        Method::GET | Method::HEAD | Method::OPTIONS => Access::Read,
-        _ => Access::Write,
-    }
+/// The only such header's value.
+fn content_type(head: &RequestHead) -> Option<&[u8]> {
+    let mut values = head.fields.all(Name::ContentType);
+    values.next().filter(|_| values.next().is_none())
 }
 
 /// Brings the request into the one form that goes upstream, or refuses what could be read in two ways.

@@ -1,4 +1,4 @@
-//! Looking ahead into a body, boundedly, for the country a request is about.
+//! Looking ahead into a body, boundedly, for what decides where it goes.
 //!
 //! Invariant: what was read goes upstream unchanged, before the rest.
 
@@ -7,14 +7,10 @@ use http_body_util::BodyExt;
 use hyper::body::Body;
 
 use super::problem::Problem;
-use crate::domain::countries::Country;
-use crate::domain::decide::{Location, Refusal};
-use crate::domain::routes::CountrySource;
-use crate::domain::topology::Topology;
 use crate::upstream::RequestBody;
 
-/// Reads a body whole and puts it back. One longer than `limit` bytes is a problem: its country can't be found without
-/// holding more.
+/// Reads a body whole and puts it back. One longer than `limit` bytes is a problem: what decides can't be found
+/// without holding more.
 pub async fn peek(body: &mut RequestBody, limit: usize) -> Result<Bytes, Problem> {
     match read_up_to(body, limit).await? {
         Read::Whole(bytes) => Ok(bytes),
@@ -47,18 +43,4 @@ pub async fn read_up_to(body: &mut RequestBody, limit: usize) -> Result<Read, Pr
     let read = read.freeze();
     body.put_back(read.clone());
     Ok(if whole { Read::Whole(read) } else { Read::Part })
-}
-
-/// The jurisdiction of the country that the body names. It chooses a home and nothing else (R8).
-pub fn country(topology: &Topology, source: &CountrySource, body: &[u8]) -> Location {
-    let CountrySource::Json(pointer) = source;
-    let value: Option<serde_json::Value> = serde_json::from_slice(body).ok();
-    let Some(text) =
-        value.as_ref().and_then(|json| json.pointer(pointer)).and_then(serde_json::Value::as_str)
-    else {
-        return Location::Unknown(Refusal::CountryMissing);
-    };
-    Country::parse(text)
-        .and_then(|country| topology.jurisdiction_of_country(country))
-        .map_or(Location::Unknown(Refusal::CountryUnknown), Location::Jurisdiction)
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::auth::{Algorithm, KeySource, RequiredClaims, TokenSource};
 use crate::domain::countries::Country;
 use crate::domain::decide::{Access, Reads};
-use crate::domain::routes::CountrySource;
+use crate::domain::graphql::GraphQlRule;
+use crate::domain::routes::{AccessRule, CountrySource};
 use crate::domain::topology::Mode;
 use crate::domain::upstream_groups::UpstreamGroup;
 
@@ -55,12 +56,17 @@ fn every_section_arrives() {
 
     let routes = &config.routes;
     let rule = |method, path| routes.find(method, path).expect(path).rule;
-    assert_eq!(rule("POST", "/search").access, Some(Access::Read));
+    assert_eq!(rule("POST", "/search").access, Some(AccessRule::Always(Access::Read)));
+    let graphql = GraphQlRule { subscriptions: Access::Read };
+    assert_eq!(rule("POST", "/graphql").access, Some(AccessRule::GraphQl(graphql)));
     let page = rule("GET", "/account/orders");
     assert_eq!((page.upstream, page.reads), (web, Reads::Home));
     assert_eq!(rule("POST", "/signup").upstream, UpstreamGroup::API);
     let country = CountrySource::Json("/billing/country".to_owned());
     assert_eq!(rule("POST", "/signup").country, Some(country));
+    assert_eq!(rule("POST", "/join").country, Some(CountrySource::Form("billing[country]".to_owned())));
+    let header = CountrySource::Header("x-billing-country".to_owned());
+    assert_eq!(rule("POST", "/trial").country, Some(header));
     assert_eq!(rule("POST", "/webhooks/a/b").jurisdiction, Some(us));
     assert_eq!(routes.find("GET", "/orgs/acme/x").expect("a rule").subject, Some("acme"));
 

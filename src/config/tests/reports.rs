@@ -115,10 +115,15 @@ databases = { eu = "env:PG_EU" }
 "POST /a/**/b" = { access = "reads" }
 "POST /signup" = { country = "json:billing.country", jurisdiction = "us" }
 "POST /hooks" = { country = "header:x-country", jurisdiction = "mars" }
+"/a" = { country = "query:country" }
+"/b" = { country = "form:" }
+"/c" = { country = "header:X Country" }
+"/d" = { country = "header:Residency-Country" }
 "/orgs/{id}" = { subject = "path:org", access = "read" }
 "/same/{a}" = { subject = "org" }
 "/pages/**" = { upstream = "web", reads = "home" }
 "/files/**" = { upstream = "wbe", reads = "anywhere" }
+"/graphql" = { access = "read", subscriptions = "read" }
 "/same/{b}" = {}
 [health]
 dead_after_ms = 100
