@@ -9,17 +9,22 @@ use clap::Args;
 use http::Method;
 use tokio::runtime::Builder;
 
-use super::exchange::classify;
 use super::forward::{access_name, database_name};
 use super::identify::{locate, refusal_for};
 use super::problem::Problem;
 use crate::auth::{ClaimValue, KeyRefresher, RefreshOptions, VerifiedToken, Verifier};
 use crate::clock;
 use crate::config::Config;
-use crate::domain::decide::{Basis, Decision, Enforced, Entry, Location, Question, Reads, decide};
+use crate::domain::classify::{self, Classified, Head, Hint};
+use crate::domain::cors::Cors;
+use crate::domain::decide::{
+    Access, Basis, Decision, Enforced, Entry, Location, Permit, Question, Reads, decide,
+};
+use crate::domain::graphql::{GraphQlRequest, GraphQlRule};
 use crate::domain::liveness::Liveness;
+use crate::domain::named_country::{self, WholeBody};
 use crate::domain::names::RegionSet;
-use crate::domain::routes::is_unambiguous;
+use crate::domain::routes::{RouteRule, is_unambiguous};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -33,9 +38,20 @@ pub struct Arguments {
     method: String,
     #[arg(long, default_value = "/")]
     path: String,
+    /// A header line of the request, `Name: value`; may be given several times.
+    #[arg(long = "header", value_name = "LINE", value_parser = header_line)]
+    headers: Vec<(String, String)>,
+    /// The request's body, where it decides: a country, a GraphQL operation. JSON unless a Content-Type says otherwise.
+    #[arg(long)]
+    body: Option<String>,
     /// The region whose gateway gets the request; the configured one by default.
     #[arg(long, value_name = "REGION")]
     at: Option<String>,
+}
+
+fn header_line(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once(':').ok_or("write Name: value")?;
+    Ok((name.to_owned(), value.trim().to_owned()))
 }
 
 /// Prints the decision. Exit code 0 whatever it is: the question was answered.
@@ -55,7 +71,10 @@ fn explain(config: &Config, arguments: &Arguments) -> anyhow::Result<String> {
         None => config.region,
     };
     let method = Method::from_bytes(arguments.method.as_bytes()).context("--method is not an HTTP method")?;
-    let path = arguments.path.split('?').next().unwrap_or_default();
+    let (path, query) = match arguments.path.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (arguments.path.as_str(), None),
+    };
     if !path.starts_with('/') {
         return Err(anyhow!("--path begins with a slash"));
     }
@@ -65,10 +84,18 @@ fn explain(config: &Config, arguments: &Arguments) -> anyhow::Result<String> {
         return Ok(lines.join("\n") + "\n");
     }
     let route = config.routes.find(method.as_str(), path);
-    lines.push(format!("route         {}", route.map_or("no rule", |found| found.rule.pattern.as_str())));
-    let access = classify(&method, false, route.as_ref());
-    lines.push(format!("access        {}", access_name(access)));
-    let reads = route.map_or_else(Reads::default, |found| found.rule.reads);
+    let rule = route.map(|found| found.rule);
+    lines.push(format!("route         {}", rule.map_or("no rule", |rule| rule.pattern.as_str())));
+    let group = rule.map_or_else(Default::default, |rule| rule.upstream);
+    lines.push(format!("upstream      {}", config.upstream_groups.name(group)));
+    let content = Content::of(arguments);
+    let head = Head { method: method.as_str(), upgrade: false, has_token: arguments.token.is_some() };
+    let (access, how) = content.access(head, query, rule);
+    lines.push(format!("access        {}{how}", access_name(access)));
+    let reads = classify::reads(rule);
+    if access == Access::Read && reads == Reads::Home {
+        lines.push("reads         at the home, by its primary".to_owned());
+    }
 
     let location = match &arguments.token {
         Some(token) => match verify(config, token)? {
@@ -78,7 +105,8 @@ fn explain(config: &Config, arguments: &Arguments) -> anyhow::Result<String> {
                     verified.subject.as_deref().unwrap_or("-")
                 ));
                 let location = locate(config, &verified.jurisdiction);
-                lines.push(describe_location(config, location, Some(&verified)));
+                let source = describe_claim(config, &verified);
+                lines.push(describe_location(config, location, &source));
                 location
             }
             Err((fault, refusal)) => {
@@ -88,17 +116,23 @@ fn explain(config: &Config, arguments: &Arguments) -> anyhow::Result<String> {
         },
         None => {
             lines.push("token         none".to_owned());
-            match route.map(|found| found.rule) {
-                Some(rule) if rule.jurisdiction.is_some() => {
-                    let location = rule.jurisdiction.map_or(Location::Anonymous, Location::Jurisdiction);
-                    lines.push(describe_location(config, location, None));
+            match head.hint(rule) {
+                Hint::Located(location) => {
+                    if location != Location::Anonymous {
+                        lines.push(describe_location(config, location, "fixed by the route"));
+                    }
                     location
                 }
-                Some(rule) if rule.country.is_some() => {
-                    lines.push("jurisdiction  of the country named in the body: the home of that jurisdiction decides".to_owned());
+                Hint::Country(source) if source.reads_body() && arguments.body.is_none() => {
+                    lines.push("jurisdiction  of the country named in the body (--body): the home of that jurisdiction decides".to_owned());
                     return Ok(lines.join("\n") + "\n");
                 }
-                _ => Location::Anonymous,
+                Hint::Country(source) => {
+                    let location =
+                        named_country::locate(topology, source, &content.body(), |name| content.header(name));
+                    lines.push(describe_location(config, location, "of the country the request names"));
+                    location
+                }
             }
         }
     };
@@ -111,26 +145,96 @@ fn explain(config: &Config, arguments: &Arguments) -> anyhow::Result<String> {
                 "decision      forward to {} ({database})",
                 topology.region_name(permit.destination())
             ));
-            lines.push(format!("because       {}", because(config, &permit)));
+            lines.push(format!("because       {}", because(config, &question, &permit)));
         }
         Decision::Refuse(refusal) => {
             let problem = Problem::Refused(refusal);
             lines.push(format!("decision      refuse: {} {}", problem.status().as_u16(), problem.code()));
             lines.push(format!("because       {}", problem.detail()));
+            lines.extend(content.reader_of_refusals(config.cors_of(rule)));
         }
     }
     lines.push("assumed       every region alive and every replica fresh".to_owned());
     Ok(lines.join("\n") + "\n")
 }
 
-fn describe_location(config: &Config, location: Location, token: Option<&VerifiedToken>) -> String {
+/// What the command says of the request's headers and body.
+struct Content<'arguments> {
+    /// Names in lower case.
+    headers: Vec<(String, &'arguments [u8])>,
+    body: &'arguments [u8],
+    has_body: bool,
+}
+
+impl<'arguments> Content<'arguments> {
+    fn of(arguments: &'arguments Arguments) -> Self {
+        let mut headers: Vec<(String, &[u8])> = arguments
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.as_bytes()))
+            .collect();
+        if !headers.iter().any(|(name, _)| name == "content-type") {
+            headers.push(("content-type".to_owned(), b"application/json"));
+        }
+        let body = arguments.body.as_deref();
+        Self { headers, body: body.unwrap_or_default().as_bytes(), has_body: body.is_some() }
+    }
+
+    fn header(&self, name: &str) -> impl Iterator<Item = &'arguments [u8]> {
+        self.headers.iter().filter(move |(key, _)| key == name).map(|(_, value)| *value)
+    }
+
+    /// The value, if there is one line of that name.
+    fn only(&self, name: &str) -> Option<&'arguments [u8]> {
+        let mut values = self.header(name);
+        values.next().filter(|_| values.next().is_none())
+    }
+
+    fn body(&self) -> WholeBody<'arguments> {
+        WholeBody { content_type: self.only("content-type"), bytes: self.body }
+    }
+
+    /// The access, and how it was found.
+    fn access(
+        &self,
+        head: Head<'_>,
+        query: Option<&str>,
+        rule: Option<&RouteRule>,
+    ) -> (Access, &'static str) {
+        let graphql = match head.classify(rule) {
+            Classified::As(access) => return (access, ""),
+            Classified::GraphQl(graphql) => graphql,
+        };
+        let WholeBody { content_type, bytes } = self.body();
+        let body = self.has_body.then_some(bytes);
+        let request = GraphQlRequest { method: head.method, query, content_type, body };
+        let how = match (GraphQlRule::reads_body(head.method), self.has_body) {
+            (true, false) => " (by the GraphQL operation, which is in the body: give --body)",
+            _ => " (by the GraphQL operation)",
+        };
+        (graphql.access_of(&request), how)
+    }
+
+    /// Whether the script that asks can read the refusal, when the request comes from one.
+    fn reader_of_refusals(&self, cors: Option<&Cors>) -> Option<String> {
+        let origin = self.only("origin")?;
+        let headers = cors.map(|cors| cors.headers_for(Some(origin))).unwrap_or_default();
+        let may = headers.iter().any(|(name, _)| *name == "access-control-allow-origin");
+        let origin = String::from_utf8_lossy(origin);
+        Some(format!("cors          a script of {origin} {} read this", if may { "may" } else { "may not" }))
+    }
+}
+
+fn describe_claim(config: &Config, token: &VerifiedToken) -> String {
     let claims = config.token.issuers.first().map_or("region", |issuer| issuer.claims.jurisdiction.as_str());
-    let source = match token.map(|token| &token.jurisdiction) {
-        Some(ClaimValue::Text(value)) => format!("claim {claims}={value:?}"),
-        Some(ClaimValue::Missing) => format!("no claim {claims}"),
-        Some(ClaimValue::WrongType) => format!("claim {claims} is no string"),
-        None => "fixed by the route".to_owned(),
-    };
+    match &token.jurisdiction {
+        ClaimValue::Text(value) => format!("claim {claims}={value:?}"),
+        ClaimValue::Missing => format!("no claim {claims}"),
+        ClaimValue::WrongType => format!("claim {claims} is no string"),
+    }
+}
+
+fn describe_location(config: &Config, location: Location, source: &str) -> String {
     match location {
         Location::Jurisdiction(found) => {
             format!("jurisdiction  {} ({source})", config.topology.jurisdiction_name(found))
@@ -139,7 +243,7 @@ fn describe_location(config: &Config, location: Location, token: Option<&Verifie
     }
 }
 
-fn because(config: &Config, permit: &crate::domain::decide::Permit) -> String {
+fn because(config: &Config, question: &Question, permit: &Permit) -> String {
     let topology = &config.topology;
     let Some(jurisdiction) = permit.jurisdiction() else {
         return match permit.basis() {
@@ -166,9 +270,10 @@ fn because(config: &Config, permit: &crate::domain::decide::Permit) -> String {
         Basis::Observed(Enforced::SameRegion) => {
             format!("{name} is observed only; enforcing would do the same")
         }
-        Basis::Lawful | Basis::NoSubject => match permit.access() {
-            crate::domain::decide::Access::Write => format!("writes of {name} go to its home {home}"),
-            crate::domain::decide::Access::Read => {
+        Basis::Lawful | Basis::NoSubject => match (permit.access(), question.reads) {
+            (Access::Write, _) => format!("writes of {name} go to its home {home}"),
+            (Access::Read, Reads::Home) => format!("this route's reads of {name} go to its home {home}"),
+            (Access::Read, Reads::Nearest) => {
                 format!("the nearest of {name}'s regions: {}", lawful.join(", "))
             }
         },
