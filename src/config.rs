@@ -12,19 +12,22 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use crate::auth::{IssuerPolicy, TokenSource};
+use crate::domain::cors::Cors;
 use crate::domain::names::{JurisdictionId, RegionId};
-use crate::domain::routes::RouteTable;
+use crate::domain::routes::{RouteRule, RouteTable};
 use crate::domain::secret::Secret;
 use crate::domain::topology::Topology;
 use crate::domain::upstream_groups::{UpstreamGroup, UpstreamGroups};
 use crate::postgres::DatabaseUrl;
 
 mod bounded;
+mod cors;
 mod document;
 mod endpoint;
 mod environment;
@@ -74,6 +77,8 @@ pub struct Config {
     /// What routes call the groups of [`RegionSettings::upstreams`].
     pub upstream_groups: UpstreamGroups,
     pub routes: RouteTable,
+    /// Which scripts may read the gateway's own answers to requests without a route of their own: see [`Config::cors_of`].
+    pub cors: Option<Arc<Cors>>,
     pub listen: Listen,
     /// Certificate for the public TLS listener.
     pub tls: Option<CertificateFiles>,
@@ -207,6 +212,11 @@ impl Config {
     /// The settings of this gateway's own region.
     pub fn own_region(&self) -> &RegionSettings {
         &self.regions[self.region.index()]
+    }
+
+    /// Which scripts may read what the gateway itself answers to a request with this rule, or with none.
+    pub fn cors_of<'config>(&'config self, rule: Option<&'config RouteRule>) -> Option<&'config Cors> {
+        rule.map_or(&self.cors, |rule| &rule.cors).as_deref()
     }
 }
 

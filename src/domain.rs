@@ -5,6 +5,7 @@
 //! - Only [`decide::decide`] makes a [`decide::Permit`], and only a permit lets a request leave the gateway.
 
 pub mod classify;
+pub mod cors;
 pub mod countries;
 pub mod decide;
 pub mod graphql;

@@ -1,7 +1,10 @@
 //! `[routes]`: what is different about a method and a path.
 
+use std::sync::Arc;
+
 use http::HeaderName;
 
+use crate::domain::cors::Cors;
 use crate::domain::countries::CountrySet;
 use crate::domain::decide::{Access, Reads};
 use crate::domain::graphql::GraphQlRule;
@@ -9,6 +12,7 @@ use crate::domain::routes::{AccessRule, CountrySource, RouteFault, RouteRule, Ro
 use crate::domain::topology::Topology;
 use crate::domain::upstream_groups::{API, UpstreamGroup, UpstreamGroups};
 
+use super::cors::CorsKeys;
 use super::key_path::KeyPath;
 use super::places::Places;
 use super::reader::{Reader, Text};
@@ -40,7 +44,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) reader: &'a Reader<'a>,
 }
 
-pub(super) fn read(root: &Section<'_>) -> Vec<RouteKeys> {
+/// `cors` is `[cors]`, from which routes take what they leave out.
+pub(super) fn read(root: &Section<'_>, cors: Option<&CorsKeys>) -> Vec<RouteKeys> {
     let route = |(pattern, section): (String, Section<'_>)| {
         if section.has("country") && section.has("jurisdiction") {
             let what = "a fixed jurisdiction leaves a country nothing to decide";
@@ -62,6 +67,7 @@ pub(super) fn read(root: &Section<'_>) -> Vec<RouteKeys> {
                 country: country(&section),
                 jurisdiction: None,
                 subject: subject(&section),
+                cors: CorsKeys::of_route(&section.child("cors"), cors),
             },
             jurisdiction: section.text("jurisdiction", "a jurisdiction"),
             upstream: section.text_else("upstream", "an upstream group of the regions", Some(API)),
@@ -83,12 +89,17 @@ fn check_countries(routes: &[RouteKeys], places: &Places<'_>, reader: &Reader<'_
 }
 
 /// Builds the table. Without a topology the patterns are checked all the same.
-pub(super) fn table(routes: Vec<RouteKeys>, surroundings: &Surroundings<'_>) -> RouteTable {
+pub(super) fn table(
+    routes: Vec<RouteKeys>,
+    cors: Option<&Arc<Cors>>,
+    surroundings: &Surroundings<'_>,
+) -> RouteTable {
     let Surroundings { places, topology, groups, own, reader } = *surroundings;
     check_countries(&routes, places, reader);
     let mut paths = Vec::with_capacity(routes.len());
     let mut rules = Vec::with_capacity(routes.len());
     for RouteKeys { path, mut rule, jurisdiction, upstream } in routes {
+        rule.cors = rule.cors.or_else(|| cors.cloned());
         rule.upstream =
             upstream.map(|name| places.upstream_group(&name, groups, own, reader)).unwrap_or_default();
         rule.jurisdiction = jurisdiction.and_then(|name| places.jurisdiction(&name, topology, reader));

@@ -15,7 +15,7 @@ use super::key_path::{KeyPath, Step};
 use super::known_keys::KnownKey;
 use super::reader::{Need, Reader, Text};
 use super::suggest::one_of;
-use super::written::{Bounds, Written};
+use super::written::{Bounds, FLAG, Written};
 
 /// A table, or what stands for one that isn't there.
 pub(super) struct Section<'a> {
@@ -163,6 +163,12 @@ impl<'a> Section<'a> {
     pub(super) fn number_else(&self, key: &'static str, default: Option<u64>, bounds: Bounds) -> Option<u64> {
         self.note(self.pattern_of(key), &bounds.takes(), default.map(|number| number.to_string()));
         self.written_at(key)?.number(self.reader, bounds)
+    }
+
+    /// Yes or no. `default` is TOML; the caller puts it there.
+    pub(super) fn flag(&self, key: &'static str, default: Option<&str>) -> Option<bool> {
+        self.note(self.pattern_of(key), FLAG, default.map(str::to_owned));
+        self.written_at(key)?.flag(self.reader)
     }
 
     pub(super) fn milliseconds(&self, key: &'static str, default: u64, least: u64, most: u64) -> Duration {

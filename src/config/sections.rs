@@ -1,12 +1,16 @@
 //! The whole file, section by section, before its parts are put together.
 
+use std::sync::Arc;
+
 use ipnet::IpNet;
 
+use crate::domain::cors::Cors;
 use crate::domain::names::JurisdictionId;
 use crate::domain::secret::Secret;
 use crate::domain::topology::Mode;
 
 use super::bounded::{health, limits, timeouts};
+use super::cors::CorsKeys;
 use super::listen::ListenKeys;
 use super::places::{self, MODES, Places};
 use super::reader::{Reader, Text};
@@ -30,6 +34,7 @@ pub(super) struct Sections<'a> {
     /// Regions and jurisdictions can be put together.
     is_complete: bool,
     routes: Vec<RouteKeys>,
+    cors: Option<Arc<Cors>>,
     timeouts: Timeouts,
     limits: Limits,
     health: HealthSettings,
@@ -51,13 +56,15 @@ impl<'a> Sections<'a> {
             let remedy = format!("write the region this gateway stands in, or set RESIDENCY_REGION{which}");
             root.missing("region", remedy);
         }
+        let cors = CorsKeys::of_all(&root.child("cors"));
         let is_complete = short_forms::expand(root, region.as_ref(), &mut places);
         Self {
             mode,
             trusted_proxies: trusted_proxies(root),
             listen: ListenKeys::read(root),
             token: TokenKeys::read(&root.child("token"), jwks.as_ref()),
-            routes: routes::read(root),
+            routes: routes::read(root, cors.as_ref().map(|(keys, _)| keys)),
+            cors: cors.map(|(_, rule)| rule),
             timeouts: timeouts(&root.child("timeouts")),
             limits: limits(&root.child("limits")),
             health: health(&root.child("health")),
@@ -80,7 +87,7 @@ impl<'a> Sections<'a> {
         let regions = settings.regions(topology.as_ref());
         let surroundings =
             Surroundings { places, topology: topology.as_ref(), groups: &upstream_groups, own, reader };
-        let routes = routes::table(self.routes, &surroundings);
+        let routes = routes::table(self.routes, self.cors.as_ref(), &surroundings);
         let fallback = |name: &Option<Text>| -> Option<JurisdictionId> {
             name.as_ref().and_then(|name| places.jurisdiction(name, topology.as_ref(), reader))
         };
@@ -100,6 +107,7 @@ impl<'a> Sections<'a> {
             regions,
             upstream_groups,
             routes,
+            cors: self.cors,
             listen: self.listen.listen,
             tls: self.listen.tls,
             internal_tls: self.listen.internal_tls,

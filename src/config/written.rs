@@ -13,6 +13,9 @@ pub(super) struct Written<'a> {
     node: &'a Node,
 }
 
+/// What a key takes that is yes or no.
+pub(super) const FLAG: &str = "true or false";
+
 /// The numbers a key takes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
@@ -66,7 +69,7 @@ impl<'a> Written<'a> {
             Value::Variable(_) | Value::Text(_) => {
                 self.text(reader, need).iter().flat_map(separated_by_commas).collect()
             }
-            Value::Integer(_) | Value::Table(_) | Value::Other(_) => {
+            Value::Integer(_) | Value::Boolean(_) | Value::Table(_) | Value::Other(_) => {
                 reader.wrong_type(&self.path, self.node, "a list of strings", "write [\"…\", \"…\"]");
                 Vec::new()
             }
@@ -99,6 +102,23 @@ impl<'a> Written<'a> {
             reader.error(&self.path, what, format!("write {}", bounds.takes()));
         }
         within
+    }
+
+    pub(super) fn flag(&self, reader: &Reader<'_>) -> Option<bool> {
+        let text = match &self.node.value {
+            Value::Boolean(flag) => return Some(*flag),
+            Value::Variable(_) | Value::Text(_) if self.is_reference() => self.text(reader, Need::Now)?.value,
+            Value::Variable(text) => text.clone(),
+            _ => {
+                reader.wrong_type(&self.path, self.node, FLAG, "write true or false, without quotes");
+                return None;
+            }
+        };
+        let flag = text.trim().parse().ok();
+        if flag.is_none() {
+            reader.error(&self.path, "is neither true nor false", "write true or false");
+        }
+        flag
     }
 
     /// A list with nothing in it.

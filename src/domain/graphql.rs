@@ -59,12 +59,11 @@ impl GraphQlRule {
     }
 
     pub fn access_of(self, request: &GraphQlRequest<'_>) -> Access {
-        let in_url = request.query.map_or(Ok(Parameters::default()), Parameters::of_url);
-        let reads = match (request.method, in_url) {
-            (_, Err(Ambiguous)) => false,
-            ("OPTIONS", Ok(_)) => true,
-            ("GET" | "HEAD", Ok(parameters)) => parameters.read(self, None),
-            ("POST", Ok(in_url)) => request.body.is_some_and(|body| self.body_reads(request, in_url, body)),
+        let Ok(in_url) = Parameters::of_url(request.query.unwrap_or_default()) else { return Access::Write };
+        let reads = match request.method {
+            "OPTIONS" => true,
+            "GET" | "HEAD" => in_url.read(self, None),
+            "POST" => request.body.is_some_and(|body| self.body_reads(request, in_url, body)),
             _ => false,
         };
         if reads { Access::Read } else { Access::Write }

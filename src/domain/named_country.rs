@@ -38,11 +38,11 @@ impl CountrySource {
 
 /// The jurisdiction of the country the request names. `header` gives the values of all lines of a header, whose name is in lower
 /// case; `body` is looked at only if the source [reads it](CountrySource::reads_body).
-pub fn locate<'request, Values>(
+pub fn locate<'source, 'request, Values>(
     topology: &Topology,
-    source: &CountrySource,
+    source: &'source CountrySource,
     body: &WholeBody<'request>,
-    header: impl FnOnce(&str) -> Values,
+    header: impl FnOnce(&'source str) -> Values,
 ) -> Location
 where
     Values: IntoIterator<Item = &'request [u8]>,
@@ -69,7 +69,7 @@ fn of_form(topology: &Topology, field: &str, body: &WholeBody<'_>) -> Location {
         }
         Some(media) if media.is("multipart/form-data") => {
             let boundary = media.parameter("boundary");
-            let values = boundary.and_then(|boundary| multipart::values(body.bytes, &boundary, field));
+            let values = boundary.and_then(|boundary| multipart::values(body.bytes, boundary, field));
             of_values(topology, values.unwrap_or_default().into_iter().map(as_text))
         }
         _ => Location::Unknown(Refusal::CountryMissing),

@@ -7,9 +7,11 @@
 //! classified and is refused before it gets here: see [`is_unambiguous`].
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use matchit::Router;
 
+use super::cors::Cors;
 use super::decide::{Access, Reads};
 use super::graphql::GraphQlRule;
 use super::names::JurisdictionId;
@@ -31,6 +33,8 @@ pub struct RouteRule {
     pub jurisdiction: Option<JurisdictionId>,
     /// The path parameter that names the subject, in place of the token's.
     pub subject: Option<String>,
+    /// Which scripts may read the gateway's own answers.
+    pub cors: Option<Arc<Cors>>,
 }
 
 /// How a rule tells reads from writes.

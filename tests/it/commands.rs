@@ -156,12 +156,93 @@ fn explain_tells_the_decision_at_each_region_and_why() {
         assert!(said.contains(expected), "{expected} is not in\n{said}");
     }
     assert!(explain(None, "POST", "/signup", None).contains("country"));
+    assert!(said.contains("upstream      api"), "{said}");
     let said = explain(Some("x.y.z"), "GET", "/orders", None);
     assert!(said.contains("refuse: 401 token-invalid"), "{said}");
 
     let nowhere = gateway(&["explain", "--at", "atlantis"], &setup);
     assert_eq!(nowhere.status.code(), Some(1));
     assert!(stderr(&nowhere).contains("ap-singapore"), "{}", stderr(&nowhere));
+}
+
+#[test]
+fn explain_looks_into_headers_and_bodies() {
+    let pki = Pki::init(&["us-east", "eu-frankfurt", "ap-singapore"]);
+    let setup = three_regions(&pki).with(
+        "[regions.us-east]\nupstreams = { api = ['10.1.0.11:3000'], web = 'unix:/run/web.sock' }\n\
+         [routes]\n'/graphql' = { access = 'graphql' }\n'/account' = { reads = 'home', upstream = 'web' }\n\
+         '/start' = { country = 'json:/country' }\n'POST /join' = { country = 'form:country' }\n'POST /trial' = { country = 'header:X-Country' }\n\
+         [cors]\norigins = ['https://app.acme.com']\n",
+    );
+    let us = Key::usual().token("me", "us");
+    let json = "Content-Type: application/json";
+    let form = "content-type: application/x-www-form-urlencoded";
+    let query = r#"{"query":"query A { a } mutation B { b }","operationName":"A"}"#;
+    let mutation = r#"{"query":"query A { a } mutation B { b }","operationName":"B"}"#;
+    let cases: &[(&[&str], &[&str])] = &[
+        (
+            &["--token", &us, "--method", "POST", "--path", "/graphql", "--body", query, "--header", json],
+            &["access        read (by the GraphQL operation)", "forward to ap-singapore (replica)"],
+        ),
+        (
+            &["--token", &us, "--method", "POST", "--path", "/graphql", "--body", mutation],
+            &["access        write (by the GraphQL operation)", "forward to us-east (primary)"],
+        ),
+        (
+            &["--token", &us, "--method", "POST", "--path", "/graphql"],
+            &["access        write", "give --body"],
+        ),
+        (
+            &["--token", &us, "--path", "/graphql?query={a}"],
+            &["access        read", "forward to ap-singapore"],
+        ),
+        (
+            &["--token", &us, "--path", "/account"],
+            &[
+                "upstream      web",
+                "reads         at the home, by its primary",
+                "forward to us-east (primary)",
+                "this route's reads of us go to its home us-east",
+            ],
+        ),
+        (
+            &["--method", "POST", "--path", "/signup", "--body", r#"{"country":"DE"}"#],
+            &["jurisdiction  eu (of the country the request names)", "forward to eu-frankfurt (primary)"],
+        ),
+        (
+            &["--method", "POST", "--path", "/join", "--body", "country=US", "--header", form],
+            &["forward to us-east"],
+        ),
+        (
+            &["--method", "POST", "--path", "/join", "--body", "country=US&country=DE", "--header", form],
+            &["refuse: 422 country-unknown"],
+        ),
+        (
+            &["--method", "POST", "--path", "/trial", "--header", "x-country: FR"],
+            &["forward to eu-frankfurt"],
+        ),
+        (
+            &["--method", "POST", "--path", "/trial", "--header", "Origin: https://app.acme.com"],
+            &["refuse: 422 country-missing", "cors          a script of https://app.acme.com may read this"],
+        ),
+        (
+            &["--method", "POST", "--path", "/orders", "--header", "origin: https://evil.com"],
+            &["refuse: 401 token-missing", "cors          a script of https://evil.com may not read this"],
+        ),
+        (
+            &["--method", "OPTIONS", "--path", "/start"],
+            &["access        read", "forward to ap-singapore (no database)"],
+        ),
+    ];
+    for (words, expected) in cases {
+        let words: Vec<&str> = ["explain", "--at", "ap-singapore"].iter().chain(*words).copied().collect();
+        let output = gateway(&words, &setup);
+        assert_eq!(output.status.code(), Some(0), "{words:?}: {}", stderr(&output));
+        let said = String::from_utf8_lossy(&output.stdout);
+        for line in *expected {
+            assert!(said.contains(line), "{line} is not in what {words:?} gives:\n{said}");
+        }
+    }
 }
 
 #[test]

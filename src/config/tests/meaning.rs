@@ -48,7 +48,7 @@ fn every_section_arrives() {
     assert_eq!(config.listen.admin, Some("127.0.0.1:9901".parse().expect("an address")));
     assert_eq!(config.listen.workers, 2);
     assert_eq!(config.internal_tls.as_deref(), Some(Path::new("/etc/residency/pki")));
-    let tls = config.tls.expect("two files");
+    let tls = config.tls.as_ref().expect("two files");
     assert_eq!(tls.certificate, Path::new("/etc/residency/chain.pem"));
     assert_eq!(tls.key, Path::new("/etc/residency/key.pem"));
     assert_eq!(config.trusted_proxies.len(), 2);
@@ -69,6 +69,26 @@ fn every_section_arrives() {
     assert_eq!(rule("POST", "/trial").country, Some(header));
     assert_eq!(rule("POST", "/webhooks/a/b").jurisdiction, Some(us));
     assert_eq!(routes.find("GET", "/orgs/acme/x").expect("a rule").subject, Some("acme"));
+
+    let readable = |rule, origin: &[u8]| {
+        let headers = config.cors_of(rule).expect("[cors] is there for all").headers_for(Some(origin));
+        let value =
+            |name: &str| headers.iter().find(|(key, _)| key.ends_with(name)).map(|(_, value)| value.to_vec());
+        ["allow-origin", "allow-credentials", "expose-headers"]
+            .map(|name| value(name).map(String::from_utf8).map(|text| text.expect("ASCII")))
+    };
+    let some = |texts: [&str; 3]| texts.map(|text| (!text.is_empty()).then(|| text.to_owned()));
+    let (own, other) = (b"https://app.example.com", b"https://app.example.org");
+    let usual = some(["https://app.example.com", "true", "x-request-id, retry-after"]);
+    assert_eq!(readable(None, own), usual);
+    assert_eq!(
+        readable(Some(rule("POST", "/search")), own),
+        usual,
+        "a route without its own takes all of it"
+    );
+    assert_eq!(readable(None, other), some(["", "", ""]));
+    assert_eq!(readable(Some(rule("GET", "/public/x")), other), some(["*", "", "x-request-id, retry-after"]));
+    assert_eq!(readable(Some(rule("GET", "/internal/x")), own), some(["", "", ""]));
 
     assert_eq!(config.timeouts.first_byte, Duration::from_secs(5));
     assert_eq!(config.timeouts.connect, Duration::from_secs(2));

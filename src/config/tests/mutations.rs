@@ -68,6 +68,8 @@ fn mutation() -> impl Strategy<Value = Mutation> {
             ("{ access = \"read\" }", "\"read\""),
             ("/orgs/{org}/**", "/orgs/{org"),
             ("[log]", "log = 5\n[log]"),
+            ("credentials = true", "credentials = \"yes\""),
+            ("[cors]", "[cors.x]"),
         ])
         .prop_map(|(from, to)| Mutation::Replace(from, to)),
     ]

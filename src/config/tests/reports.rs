@@ -125,6 +125,11 @@ databases = { eu = "env:PG_EU" }
 "/files/**" = { upstream = "wbe", reads = "anywhere" }
 "/graphql" = { access = "read", subscriptions = "read" }
 "/same/{b}" = {}
+"/shared" = { cors = { origins = "*", credentials = true, allow_headers = "*" } }
+"/open" = { cors = { credentials = "yes", expose = ["X Y", "*"], max_age_s = 100000 } }
+[cors]
+origins = ["https://app.example.com/", "https://app.example.com:443", "https://*.com", "https://app.example.com"]
+max_age = 5
 [health]
 dead_after_ms = 100
 external = [{ name = "stripe" }, { name = "x", url = "stripe.com" }, "y"]

@@ -183,7 +183,7 @@ struct Drawn {
     at: usize,
     hop: bool,
     write: bool,
-    reads_at_home: bool,
+    reads: Reads,
     /// An index into `jurisdictions`, or past its end for anonymous and unknown.
     whose: usize,
     unreachable: Vec<bool>,
@@ -229,7 +229,7 @@ fn drawn() -> impl Strategy<Value = Drawn> {
                         at,
                         hop,
                         write,
-                        reads_at_home,
+                        reads: if reads_at_home { Reads::Home } else { Reads::Nearest },
                         whose,
                         unreachable,
                     }
@@ -287,7 +287,7 @@ impl Drawn {
         }
         let (writable, readable, fresh) = &self.live[self.whose];
         let works = |region: usize| readable[region] && !self.unreachable[region];
-        if self.write || self.reads_at_home {
+        if self.write || self.reads == Reads::Home {
             let stays = !self.hop || self.at == *home;
             return (stays && *writable && !self.unreachable[*home]).then_some(*home);
         }
@@ -326,7 +326,7 @@ proptest! {
                 None => Location::Unknown(Refusal::JurisdictionUnknown),
             },
             access: if drawn.write { Access::Write } else { Access::Read },
-            reads: if drawn.reads_at_home { Reads::Home } else { Reads::Nearest },
+            reads: drawn.reads,
             unreachable: Drawn::set(&drawn.unreachable),
         };
         let reached = match decide(&topology, &liveness, &question) {
@@ -337,7 +337,7 @@ proptest! {
         if let (Some(region), Some((home, replicas, false))) = (reached, drawn.jurisdictions.get(drawn.whose)) {
             prop_assert!(region == *home || replicas.contains(&region), "unlawful: region {}", region);
             prop_assert!(!drawn.write || region == *home, "a write left for {}", region);
-            prop_assert!(!drawn.reads_at_home || region == *home, "a read that must be fresh left for {}", region);
+            prop_assert!(drawn.reads != Reads::Home || region == *home, "a read that must be fresh left for {}", region);
         }
         if drawn.hop && let Some(region) = reached {
             prop_assert_eq!(region, drawn.at, "a second hop");

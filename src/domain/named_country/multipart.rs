@@ -32,35 +32,37 @@ pub(super) fn values<'body>(body: &'body [u8], boundary: &str, field: &str) -> O
         let end = finder.find(part)?;
         let (whole, after) = (&part[..end], &part[end + delimiter.len()..]);
         let blank = memmem::find(whole, b"\r\n\r\n")?;
-        if field_name(whole.get(2..blank).unwrap_or_default())?.as_deref() == Some(field) {
+        if field_name(whole.get(2..blank).unwrap_or_default()).ok()?.as_deref() == Some(field) {
             values.push(&whole[blank + 4..]);
         }
         rest = after;
     }
 }
 
-/// The name in a part's headers, or `Some(None)` for what is no field: a file, or a part of another kind.
-fn field_name(headers: &[u8]) -> Option<Option<String>> {
-    let text = std::str::from_utf8(headers).ok()?;
+/// The headers of a part can be read in two ways, or in none.
+struct Unreadable;
+
+/// The name in a part's headers; `None` for what is no field: a file, or a part of another kind.
+fn field_name(headers: &[u8]) -> Result<Option<String>, Unreadable> {
+    let text = std::str::from_utf8(headers).map_err(|_| Unreadable)?;
     let mut disposition = None;
     for line in text.split("\r\n").filter(|line| !line.is_empty()) {
-        let (name, value) = line.split_once(':')?;
+        let (name, value) = line.split_once(':').ok_or(Unreadable)?;
         if name.eq_ignore_ascii_case("content-disposition") && disposition.replace(value.trim()).is_some() {
-            return None;
+            return Err(Unreadable);
         }
     }
     let Some((kind, rest)) = disposition.map(|value| value.split_once(';').unwrap_or((value, ""))) else {
-        return Some(None);
+        return Ok(None);
     };
     let mut name = None;
     let mut is_field = kind.trim().eq_ignore_ascii_case("form-data");
-    for (key, value) in parameters(rest)? {
-        match key.to_ascii_lowercase().as_str() {
-            "name" if name.replace(value).is_some() => return None,
-            "name" => {}
-            "filename" | "filename*" | "name*" => is_field = false,
-            _ => {}
+    for (key, value) in parameters(rest).ok_or(Unreadable)? {
+        let key = key.to_ascii_lowercase();
+        is_field &= !matches!(key.as_str(), "filename" | "filename*" | "name*");
+        if key == "name" && name.replace(value).is_some() {
+            return Err(Unreadable);
         }
     }
-    Some(name.filter(|_| is_field))
+    Ok(name.filter(|_| is_field))
 }

@@ -214,11 +214,11 @@ proptest! {
         fields in prop::collection::vec((prop::sample::select(vec!["country", "a", "country "]), "[ -~\r\n]{0,20}"), 0..6),
         boundary in "[0-9A-Za-z'()+_,./:=?-]{20,70}",
     ) {
-        let mut body = String::new();
-        for (name, value) in &fields {
-            body.push_str(&format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n"));
-        }
-        body.push_str(&format!("--{boundary}--\r\n"));
+        let part = |(name, value): &(&str, String)| {
+            format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+        };
+        let parts: String = fields.iter().map(part).collect();
+        let body = format!("{parts}--{boundary}--\r\n");
         let expect: Vec<&[u8]> =
             fields.iter().filter(|(name, _)| *name == "country").map(|(_, value)| value.as_bytes()).collect();
         prop_assert_eq!(multipart::values(body.as_bytes(), &boundary, "country"), Some(expect));
