@@ -214,6 +214,11 @@ impl Config {
         &self.regions[self.region.index()]
     }
 
+    /// Some script may read something of the gateway's own.
+    pub fn has_cors(&self) -> bool {
+        self.cors.is_some() || self.routes.rules().iter().any(|rule| rule.cors.is_some())
+    }
+
     /// Which scripts may read what the gateway itself answers to a request with this rule, or with none.
     pub fn cors_of<'config>(&'config self, rule: Option<&'config RouteRule>) -> Option<&'config Cors> {
         rule.map_or(&self.cors, |rule| &rule.cors).as_deref()

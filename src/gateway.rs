@@ -25,6 +25,7 @@ mod peek;
 mod problem;
 mod record;
 mod reply;
+mod script;
 mod settings;
 mod signer;
 mod tunnel;

@@ -15,6 +15,7 @@ use super::peek::{self, Read};
 use super::problem::Problem;
 use super::record::Record;
 use super::reply::Reply;
+use super::script::Script;
 use super::tunnel::Tunnel;
 use super::worker::{Generation, Worker};
 use crate::config::Config;
@@ -56,6 +57,8 @@ pub async fn exchange(worker: &Rc<Worker>, client: &Rc<Client>, request: Request
         client.activity.enter(Phase::Streaming);
         return Outcome::Reply(reply.ending(ending));
     }
+    let config = &generation.settings.config;
+    let script = Script::of(config, &request.head);
     let work = answer(worker, &generation, client, &mut ending.record, request);
     let answered = client.activity.wait_for(work).await;
     let answered = answered.unwrap_or_else(|| Err(too_late(&generation, &ending.record)));
@@ -69,7 +72,13 @@ pub async fn exchange(worker: &Rc<Worker>, client: &Rc<Client>, request: Request
         }
         Err(problem) => {
             ending.record.refuse(problem);
-            Outcome::Reply(problem.reply().ending(ending))
+            let rule = ending.record.route.map(|index| &config.routes.rules()[index]);
+            let reply = problem.reply();
+            let reply = match script {
+                Some(script) => script.may_read(config, rule, reply),
+                None => reply,
+            };
+            Outcome::Reply(reply.ending(ending))
         }
     }
 }
