@@ -23,9 +23,11 @@ mod peek;
 mod problem;
 mod record;
 mod settings;
+mod sight;
 mod signer;
 mod tunnel;
 mod watch;
+mod watched_files;
 mod worker;
 
 use std::sync::Arc;

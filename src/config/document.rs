@@ -21,6 +21,7 @@ pub(super) struct Node {
 pub(super) enum Value {
     Text(String),
     Integer(i64),
+    Boolean(bool),
     /// What an environment variable says. What it means depends on what the key wants.
     Variable(String),
     List(Vec<Node>),
@@ -111,6 +112,7 @@ impl Node {
         match &self.value {
             Value::Text(_) => "a string",
             Value::Integer(_) => "a number",
+            Value::Boolean(_) => "true or false",
             Value::Variable(_) => "a variable's text",
             Value::List(_) => "a list",
             Value::Table(_) => "a table",
@@ -157,7 +159,7 @@ impl<'text> Lines<'text> {
             }
             DeValue::Table(table) => Value::Table(self.table(table)),
             DeValue::Float(_) => Value::Other("a number with a fraction"),
-            DeValue::Boolean(_) => Value::Other("true or false"),
+            DeValue::Boolean(value) => Value::Boolean(*value),
             DeValue::Datetime(_) => Value::Other("a date"),
         };
         Node { value, origin: Origin::Line(self.place(offset).0) }

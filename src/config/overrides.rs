@@ -61,7 +61,7 @@ fn references(node: &Node, found: &mut HashSet<String>) {
         Value::Text(text) => found.extend(text.strip_prefix(REFERENCE).map(str::to_owned)),
         Value::List(items) => items.iter().for_each(|item| references(item, found)),
         Value::Table(entries) => entries.iter().for_each(|(_, entry)| references(entry, found)),
-        Value::Integer(_) | Value::Variable(_) | Value::Other(_) => {}
+        Value::Integer(_) | Value::Boolean(_) | Value::Variable(_) | Value::Other(_) => {}
     }
 }
 

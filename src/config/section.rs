@@ -165,6 +165,11 @@ impl<'a> Section<'a> {
         self.written_at(key)?.number(self.reader, bounds)
     }
 
+    pub(super) fn flag(&self, key: &'static str, default: bool) -> bool {
+        self.note(self.pattern_of(key), "true or false", Some(default.to_string()));
+        self.written_at(key).and_then(|written| written.flag(self.reader)).unwrap_or(default)
+    }
+
     pub(super) fn milliseconds(&self, key: &'static str, default: u64, least: u64, most: u64) -> Duration {
         Duration::from_millis(self.number(key, default, Bounds { least, most, unit: "ms" }))
     }

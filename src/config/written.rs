@@ -66,7 +66,7 @@ impl<'a> Written<'a> {
             Value::Variable(_) | Value::Text(_) => {
                 self.text(reader, need).iter().flat_map(separated_by_commas).collect()
             }
-            Value::Integer(_) | Value::Table(_) | Value::Other(_) => {
+            Value::Integer(_) | Value::Boolean(_) | Value::Table(_) | Value::Other(_) => {
                 reader.wrong_type(&self.path, self.node, "a list of strings", "write [\"…\", \"…\"]");
                 Vec::new()
             }
@@ -99,6 +99,30 @@ impl<'a> Written<'a> {
             reader.error(&self.path, what, format!("write {}", bounds.takes()));
         }
         within
+    }
+
+    pub(super) fn flag(&self, reader: &Reader<'_>) -> Option<bool> {
+        let text = match &self.node.value {
+            Value::Boolean(value) => return Some(*value),
+            Value::Text(written) | Value::Variable(written) if self.is_reference() => {
+                reader.resolve(&self.path, written, Need::Now)?.value
+            }
+            Value::Variable(written) => written.clone(),
+            _ => {
+                reader.wrong_type(
+                    &self.path,
+                    self.node,
+                    "true or false",
+                    "write true or false, without quotes",
+                );
+                return None;
+            }
+        };
+        let value = text.trim().parse().ok();
+        if value.is_none() {
+            reader.error(&self.path, "is neither true nor false", "write true or false");
+        }
+        value
     }
 
     /// A list with nothing in it.

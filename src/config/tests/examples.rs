@@ -115,6 +115,7 @@ fn as_toml(node: &Node) -> String {
     match &node.value {
         Value::Text(text) => format!("{text:?}"),
         Value::Integer(number) => number.to_string(),
+        Value::Boolean(value) => value.to_string(),
         Value::List(items) => format!("[{}]", items.iter().map(as_toml).collect::<Vec<_>>().join(", ")),
         other => format!("{other:?}"),
     }

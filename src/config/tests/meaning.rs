@@ -43,8 +43,8 @@ fn every_section_arrives() {
     assert_eq!(config.listen.workers, 2);
     assert_eq!(config.internal_tls.as_deref(), Some(Path::new("/etc/residency/pki")));
     let tls = config.tls.expect("two files");
-    assert_eq!(tls.certificate, Path::new("/etc/residency/chain.pem"));
-    assert_eq!(tls.key, Path::new("/etc/residency/key.pem"));
+    assert_eq!(tls.default.certificate, Path::new("/etc/residency/chain.pem"));
+    assert_eq!(tls.default.key, Path::new("/etc/residency/key.pem"));
     assert_eq!(config.trusted_proxies.len(), 2);
     assert_eq!(config.trusted_proxies[1].to_string(), "192.0.2.7/32");
 
