@@ -6,17 +6,15 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use rustls::{ServerConfig, SupportedProtocolVersion};
 use rustls::version::{TLS12, TLS13};
+use rustls::{ServerConfig, SupportedProtocolVersion};
 
 use crate::auth::{PolicyFault, Verifier};
 use crate::config::{CertificateFiles, Config, Endpoint, TlsSettings, TlsVersion};
 use crate::domain::liveness::Liveness;
 use crate::domain::names::RegionId;
 use crate::telemetry::{Labels, SubjectHasher};
-use crate::tls::{
-    CertificateSource, CertificateStore, Certificates, DownstreamOffer, InternalTls, TlsFault,
-};
+use crate::tls::{CertificateSource, CertificateStore, Certificates, DownstreamOffer, InternalTls, TlsFault};
 use crate::upstream::Dial;
 
 use super::health::HealthState;

@@ -54,8 +54,12 @@ pub struct Change {
 impl WatchedFiles {
     /// Looks at all files that `config` names. `path` is its own, and `before` what was seen there before it was read.
     pub fn of(path: &Path, before: Sight, config: &Config) -> Self {
-        let configuration =
-            Watched { group: Group::Configuration, paths: vec![path.to_owned()], seen: vec![before], found: None };
+        let configuration = Watched {
+            group: Group::Configuration,
+            paths: vec![path.to_owned()],
+            seen: vec![before],
+            found: None,
+        };
         let mut groups = vec![configuration];
         groups.extend(certificates(config).into_iter().map(|(group, paths)| Watched::look(group, paths)));
         let issuers = config.token.issuers.iter().enumerate();

@@ -23,8 +23,8 @@ use jiff::Timestamp;
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig, ServerConnection,
     client::{Resumption, WebPkiServerVerifier, danger::ServerCertVerifier},
-    pki_types::{ServerName, UnixTime},
     crypto::{CryptoProvider, aws_lc_rs::kx_group::X25519MLKEM768},
+    pki_types::{ServerName, UnixTime},
     server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::{CertifiedKey, SingleCertAndKey},
     version::TLS13,

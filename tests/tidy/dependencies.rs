@@ -213,7 +213,10 @@ fn what_points_down_is_not() {
 fn a_row_that_nobody_needs_and_a_folder_without_a_row_are_found() {
     let used = [
         Source::new("src/postgres/tls.rs", "use crate::tls::provider;"),
-        Source::new("src/config.rs", "use crate::{auth::IssuerPolicy, postgres::DatabaseUrl, tls::served_name};"),
+        Source::new(
+            "src/config.rs",
+            "use crate::{auth::IssuerPolicy, postgres::DatabaseUrl, tls::served_name};",
+        ),
         Source::new("src/upstream.rs", "use crate::{config::Endpoint, telemetry};"),
     ];
     assert_eq!(findings_of_table(&used), Vec::<String>::new());

@@ -9,7 +9,7 @@ use crate::domain::routes::CountrySource;
 use crate::domain::topology::Mode;
 
 use super::*;
-use crate::config::{AccessLogTarget, Endpoint};
+use crate::config::{AccessLogTarget, Endpoint, ReloadOn, TlsVersion};
 
 #[test]
 fn every_section_arrives() {
@@ -136,6 +136,42 @@ fn listeners_have_the_defaults_their_certificates_allow() {
     assert_eq!(internal.internal.map(|address| address.port()), Some(7443));
     let off = listen("internal_tls = \"dir:pki\"\nlisten = { internal = \"off\", admin = \"off\" }");
     assert_eq!((off.internal, off.admin), (None, None));
+}
+
+#[test]
+fn certificates_have_their_defaults_and_take_names() {
+    let sidecar = "region = \"r\"\nupstream = \"127.0.0.1:3000\"\nserves = [\"us\"]\njwks = \"file:/k\"\n";
+    let read =
+        |more: &str, variables: &[(&str, &str)]| config(&format!("{sidecar}{more}"), &environment(variables));
+    let tls = "tls = { certificate = \"file:c\", key = \"file:k\" }";
+    let plain = read(tls, &[]);
+    assert!(plain.listen.http2);
+    assert_eq!(plain.reload, ReloadOn::Change);
+    let settings = plain.tls.expect("two files");
+    assert_eq!((settings.strict_sni, settings.min_version), (false, TlsVersion::V12));
+    assert_eq!(settings.others, []);
+
+    let variables = [
+        ("RESIDENCY_TLS__STRICT_SNI", "true"),
+        ("RESIDENCY_TLS__MIN_VERSION", "1.3"),
+        ("RESIDENCY_LISTEN__HTTP2", " false"),
+        ("RESIDENCY_RELOAD", "signal"),
+    ];
+    let overridden = read(tls, &variables);
+    assert_eq!((overridden.listen.http2, overridden.reload), (false, ReloadOn::Signal));
+    let settings = overridden.tls.expect("two files");
+    assert_eq!((settings.strict_sni, settings.min_version), (true, TlsVersion::V13));
+
+    let several = "[listen]\nhttp2 = \"env:H2\"\n[tls]\ncertificate = \"file:c\"\nkey = \"file:k\"\n\
+        [[tls.certificates]]\ncertificate = \"file:/d/c\"\nkey = \"file:/d/k\"\n\
+        [[tls.certificates]]\ncertificate = \"file:e\"\nkey = \"file:f\"\nnames = [\"A.example.com\", \"*.B.example\"]\n";
+    let several = read(several, &[("H2", "false")]);
+    assert!(!several.listen.http2);
+    let others = several.tls.expect("six files").others;
+    assert_eq!(others[0].files.certificate, Path::new("/d/c"));
+    assert_eq!(others[0].names, [""; 0]);
+    assert_eq!(others[1].files.key, Path::new("f"));
+    assert_eq!(others[1].names, ["a.example.com", "*.b.example"]);
 }
 
 #[test]

@@ -248,7 +248,8 @@ fn every_counter_lands_under_its_own_name() {
     worker.tls_handshake(true);
     worker.tls_handshake(true);
     worker.tls_handshake(false);
-    for (is_tls13, is_resumed) in [(false, false), (false, true), (true, false), (true, false), (true, true)] {
+    for (is_tls13, is_resumed) in [(false, false), (false, true), (true, false), (true, false), (true, true)]
+    {
         worker.tls_session(is_tls13, is_resumed);
     }
     worker.websocket_opened();

@@ -31,7 +31,11 @@ impl Scene {
 }
 
 /// Whether the next handshake resumes, as the server sees it; the version is what the client offers.
-fn resumes(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>, version: &SupportedProtocolVersion) -> bool {
+fn resumes(
+    client: &Arc<ClientConfig>,
+    server: &Arc<ServerConfig>,
+    version: &SupportedProtocolVersion,
+) -> bool {
     let (_, connection) = connect(client, server).unwrap();
     let facts = handshake_facts(&connection);
     assert_eq!(facts.is_tls13, version.version == rustls::ProtocolVersion::TLSv1_3);

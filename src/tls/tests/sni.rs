@@ -178,7 +178,10 @@ fn a_name_claimed_twice_and_a_certificate_for_nobody_are_faults() {
         Some(fault)
     };
     let claimed = fault(&["c.test", "a.test"], &[]).unwrap();
-    assert!(claimed.contains("`a.test`") && claimed.contains(&first.0.path().display().to_string()), "{claimed}");
+    assert!(
+        claimed.contains("`a.test`") && claimed.contains(&first.0.path().display().to_string()),
+        "{claimed}"
+    );
     assert!(fault(&["*.b.test"], &[]).unwrap().contains("`*.b.test`"));
     assert!(fault(&["c.test"], &["c.test", "a.test"]).unwrap().contains("`a.test`"));
     assert!(fault(&["10.0.0.1"], &[]).unwrap().contains("names no host"));
@@ -264,7 +267,20 @@ fn names_as_the_table_has_them() {
     for (written, name) in good {
         assert_eq!(served_name(written).as_deref(), Some(name), "{written}");
     }
-    for bad in ["", "*", "*.", "*.com", "a.*.com", "*a.com", "a b", "bücher.example", "a..b", ".a", "a.", "https://a"] {
+    for bad in [
+        "",
+        "*",
+        "*.",
+        "*.com",
+        "a.*.com",
+        "*a.com",
+        "a b",
+        "bücher.example",
+        "a..b",
+        ".a",
+        "a.",
+        "https://a",
+    ] {
         assert_eq!(served_name(bad), None, "{bad}");
     }
 }
