@@ -158,11 +158,15 @@ impl Tls {
         };
         Ok(Self {
             public: public.map(|(store, server, fresh)| {
-                fresh.map(|fresh| store.install(fresh));
+                if let Some(fresh) = fresh {
+                    store.install(fresh);
+                }
                 (store, server)
             }),
             internal: internal.map(|(internal, fresh)| {
-                fresh.into_iter().for_each(|fresh| internal.install(fresh));
+                if let Some(fresh) = fresh {
+                    internal.install(fresh);
+                }
                 internal
             }),
         })

@@ -7,6 +7,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+type Protocol = &'static [u8];
+
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 
 struct Scene {
@@ -105,7 +107,7 @@ fn the_least_version_is_kept() {
 fn http2_is_offered_first_or_not_at_all() {
     let scene = Scene::new();
     let plain = scene.offering(&DownstreamOffer { alpn: DownstreamOffer::protocols(false), ..OFFER });
-    let cases: [(&[&[u8]], Option<&[u8]>, Option<&[u8]>); 3] = [
+    let cases: [(&[Protocol], Option<Protocol>, Option<Protocol>); 3] = [
         (&[HTTP_1_1, HTTP_2], Some(HTTP_2), Some(HTTP_1_1)),
         (&[HTTP_1_1], Some(HTTP_1_1), Some(HTTP_1_1)),
         (&[], None, None),
