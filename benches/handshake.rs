@@ -1,8 +1,8 @@
 //! What a TLS handshake costs the gateway's side, in memory and without the client's part: the client's messages are made
 //! before the clock starts.
 //!
-//! `hello` takes a ClientHello and gives the server's flight, with its key share and, when the handshake is full, its
-//! signature; `finish` takes the client's last flight and gives the tickets. Together they are the handshake.
+//! `hello` takes a `ClientHello` and gives the server's flight, with its key share and, when the handshake is full, its
+//! signature; `finish_up` takes the client's last flight and gives the tickets. Together they are the handshake.
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;

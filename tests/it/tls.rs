@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::Arc;
 
 use nix::sys::signal::Signal;
 use rustls::{ClientConfig, HandshakeKind, RootCertStore, SupportedProtocolVersion, version};
@@ -35,13 +36,24 @@ pub fn write_pair(setup: &Setup, chain: &str, key: &str, names: &[&str]) {
     setup.write(chain, &pair.cert.pem());
 }
 
-/// Trusts what is in `chain` and nothing else.
-fn trusting(chain: &Path) -> ClientConfig {
+fn roots(chain: &Path) -> RootCertStore {
     let mut roots = RootCertStore::empty();
     for root in certificates(chain) {
         roots.add(root).expect("a certificate");
     }
-    client_config().with_root_certificates(roots).with_no_client_auth()
+    roots
+}
+
+/// Trusts what is in `chain` and nothing else.
+fn trusting(chain: &Path) -> ClientConfig {
+    client_config().with_root_certificates(roots(chain)).with_no_client_auth()
+}
+
+/// Likewise, and knows one version.
+fn speaking(version: &'static SupportedProtocolVersion, chain: &Path) -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]);
+    config.expect("the provider has it").with_root_certificates(roots(chain)).with_no_client_auth()
 }
 
 /// Connects, trusting what is in `chain`.
@@ -179,17 +191,8 @@ async fn sessions_are_resumed_on_every_worker_and_after_a_reload() {
     let upstream = Upstream::mirror();
     let setup = with_certificate(Setup::before(&[upstream.address])).with("listen.workers = 2");
     let mut gateway = setup.start().await;
-    let versions: [&[&SupportedProtocolVersion]; 2] = [&[&version::TLS12], &[&version::TLS13]];
-    let mut clients = Vec::new();
-    for versions in versions {
-        let mut roots = RootCertStore::empty();
-        certificates(&gateway.path("chain.pem"))
-            .into_iter()
-            .for_each(|root| roots.add(root).expect("a root"));
-        let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions);
-        clients.push(config.expect("it has them").with_root_certificates(roots).with_no_client_auth());
-    }
+    let chain = gateway.path("chain.pem");
+    let clients = [&version::TLS12, &version::TLS13].map(|version| speaking(version, &chain));
     let kind = async |client: &ClientConfig, gateway: &Gateway| {
         let mut wire = connect(client.clone(), https(gateway), HOST).await.expect("a handshake");
         // Tickets of TLS 1.3 come with the first answer.
@@ -230,13 +233,6 @@ async fn the_least_version_is_the_configured_one() {
     let chain = gateway.path("chain.pem");
     let mut wire = dial(&gateway, &chain, &[]).await.expect("a handshake");
     wire.exchange(&Ask::new("GET /x")).await.expect_ok();
-    let mut roots = RootCertStore::empty();
-    certificates(&chain).into_iter().for_each(|root| roots.add(root).expect("a root"));
-    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let old = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&version::TLS12])
-        .expect("it has it")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let old = speaking(&version::TLS12, &chain);
     connect(old, https(&gateway), HOST).await.err().expect("TLS 1.2 is not welcome");
 }
