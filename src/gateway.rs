@@ -27,9 +27,11 @@ mod record;
 mod reply;
 mod script;
 mod settings;
+mod sight;
 mod signer;
 mod tunnel;
 mod watch;
+mod watched_files;
 mod worker;
 
 use std::sync::Arc;

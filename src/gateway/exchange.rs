@@ -187,11 +187,8 @@ async fn by_country(
     head: &RequestHead,
     body: &mut RequestBody,
 ) -> Result<Location, Problem> {
-    let bytes = if source.reads_body() {
-        peek::peek(body, config.limits.peek_bytes).await?
-    } else {
-        Bytes::new()
-    };
+    let bytes =
+        if source.reads_body() { peek::peek(body, config.limits.peek_bytes).await? } else { Bytes::new() };
     let whole = WholeBody { content_type: content_type(head), bytes: &bytes };
     let values = |name: &str| -> Vec<&[u8]> {
         head.fields

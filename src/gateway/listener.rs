@@ -85,23 +85,33 @@ async fn welcome(
     let _ = stream.set_nodelay(true);
     if door == Door::Plain {
         let peer = Peer::new(address, Entry::Edge, false);
-        return serve(worker, peer, activity, listed, Stream::Tcp(stream), Protocols::ByPreface).await;
+        let http2 = worker.generation().settings.config.listen.http2;
+        let protocols = if http2 { Protocols::ByPreface } else { Protocols::Http1 };
+        return serve(worker, peer, activity, listed, Stream::Tcp(stream), protocols).await;
     }
     // The settings at the start of the connection; not held while it lasts.
     let settings = Arc::clone(&worker.generation().settings);
-    let server = match door {
-        Door::Internal => settings.tls.internal.as_ref().map(|internal| internal.server_config()),
-        Door::Plain | Door::Tls => settings.tls.public.as_ref().map(|(_, server)| Arc::clone(server)),
+    let tls = &settings.tls;
+    let shaking = async {
+        match (door, &tls.internal, &tls.public) {
+            (Door::Internal, Some(internal), _) => {
+                TlsAcceptor::from(internal.server_config()).accept(stream).await
+            }
+            (Door::Tls, _, Some((store, server))) => tls::accept(store, Arc::clone(server), stream).await,
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
     };
-    let Some(server) = server else { return };
-    let time = settings.config.timeouts.header;
-    let shaken = tokio::time::timeout(time, TlsAcceptor::from(server).accept(stream)).await;
-    worker.generation().metrics.tls_handshake(matches!(shaken, Ok(Ok(_))));
+    let shaken = tokio::time::timeout(settings.config.timeouts.header, shaking).await;
+    let generation = worker.generation();
+    generation.metrics.tls_handshake(matches!(shaken, Ok(Ok(_))));
     let stream = match shaken {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
         Err(_) => return tracing::debug!("TLS handshake took too long"),
     };
+    let facts = tls::handshake_facts(stream.get_ref().1);
+    generation.metrics.tls_session(facts.is_tls13, facts.is_resumed);
+    drop(generation);
     let (_, session) = stream.get_ref();
     let entry = if door == Door::Internal {
         let region = tls::peer_region(session);

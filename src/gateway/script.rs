@@ -42,7 +42,11 @@ impl Script {
     pub fn may_read(&self, config: &Config, rule: Option<&RouteRule>, mut reply: Reply) -> Reply {
         let Some(cors) = config.cors_of(rule) else { return reply };
         let only = |name: &str| {
-            let mut values = self.fields.iter().filter(|field| field.name_text == name.as_bytes()).map(|field| field.value);
+            let mut values = self
+                .fields
+                .iter()
+                .filter(|field| field.name_text == name.as_bytes())
+                .map(|field| field.value);
             values.next().filter(|_| values.next().is_none())
         };
         if let Some(preflight) = Preflight::of(&self.method, only)
