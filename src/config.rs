@@ -27,6 +27,7 @@ mod bounded;
 mod document;
 mod environment;
 mod fault;
+mod introspection;
 mod issuer;
 mod key_path;
 mod known_keys;

@@ -150,6 +150,7 @@ fn policy() -> IssuerPolicy {
         keys: KeySource::File("/nowhere/jwks.json".into()),
         required: RequiredClaims { iss: true, aud: true, exp: true, nbf: false },
         leeway: Duration::ZERO,
+        introspection: None,
         claims: ClaimNames {
             jurisdiction: ClaimPath::new("region").unwrap(),
             subject: ClaimPath::new("sub").unwrap(),
