@@ -21,6 +21,9 @@ mod endpoint;
 mod memory;
 mod service;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

@@ -51,7 +51,8 @@ impl<T> Admission<T> {
             strangers: VecDeque::new(),
             known_running: 0,
             strangers_running: 0,
-            interval: Duration::from_secs(1) / per_second.max(1),
+            // Rounded up, so that the rate is never exceeded.
+            interval: Duration::from_nanos(1_000_000_000_u64.div_ceil(u64::from(per_second.max(1)))),
             spent_until: None,
             patience,
         }
