@@ -1,6 +1,7 @@
 //! Real keys, real signatures, real documents. Signing here goes to aws-lc directly, so that a mistake in the library
 //! the verifier uses can't cancel itself out.
 mod accepted;
+mod algorithms;
 mod cache;
 mod extract;
 mod flight;
