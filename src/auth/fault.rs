@@ -194,7 +194,9 @@ impl TokenFault {
         match self {
             Self::Expired => FaultClass::Expired,
             Self::KeysUnavailable { .. } => FaultClass::KeysUnavailable,
-            Self::IntrospectionUnavailable | Self::IntrospectionLimited => FaultClass::IntrospectionUnavailable,
+            Self::IntrospectionUnavailable | Self::IntrospectionLimited => {
+                FaultClass::IntrospectionUnavailable
+            }
             _ => FaultClass::Invalid,
         }
     }

@@ -8,9 +8,10 @@
 //! - At most one question about a token is under way. Toward the issuer both questions a second and questions at once are
 //!   bounded, and so is what waits for its turn.
 //! - Good and bad answers are remembered apart, each in a bounded memory: tokens nobody issued push out no good one.
-//! - A token that was good before waits in a lane of its own and uses up no rate: a flood of strangers doesn't lock out those
-//!   who are known.
+//! - A token that was good before, or whose signature holds, waits in a lane of its own and uses up no rate: a flood of strangers
+//!   doesn't lock out those who are known.
 //! - What the issuer does not answer is refused. Nothing is believed for longer than its `exp` and the configured time.
+//! - Answers are kept across a reload only if nothing about the issuer has changed.
 //! - Tokens are remembered by their SHA-256; the token itself lives as long as its question, and no fault holds it (R7).
 //!
 //! Absent by design: signed answers (RFC 9701): the answer comes from the issuer itself, over TLS. Choosing among several
@@ -25,7 +26,7 @@ mod service;
 mod tests;
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -101,37 +102,46 @@ struct Question {
 
 type Reply = Result<Meaning, TokenFault>;
 
-/// Where workers put their questions. Dropping it ends the service.
+/// Where workers put their questions to the issuer in the list that introspects.
 pub(super) struct Introspector {
     pub(super) issuer_index: usize,
     pub(super) tokens: IntrospectedTokens,
+    desk: Arc<Desk>,
+}
+
+/// The same from one configuration to the next while the issuer's policy stays. Dropping the last one ends the service.
+struct Desk {
+    policy: IssuerPolicy,
     questions: mpsc::Sender<Question>,
     /// Until somebody takes it to run it.
     service: Mutex<Option<IntrospectionService>>,
 }
 
 impl Introspector {
-    /// For the issuer in the list that introspects, if there is one.
-    pub(super) fn of(policies: &[IssuerPolicy]) -> Option<Self> {
+    /// None if no issuer in the list introspects. `previous` hands on what is remembered, if all of the policy stays.
+    pub(super) fn of(policies: &[IssuerPolicy], previous: Option<&Self>) -> Option<Self> {
         let (issuer_index, policy) =
             policies.iter().enumerate().find(|(_, policy)| policy.introspection.is_some())?;
         let introspection = policy.introspection.as_ref()?;
-        let (questions, unread) = mpsc::channel(UNREAD);
-        let service = IntrospectionService::new(policy.clone(), introspection.clone(), unread);
-        let service = Mutex::new(Some(service));
-        Some(Self { issuer_index, tokens: introspection.tokens, questions, service })
+        let kept = previous.map(|previous| &previous.desk).filter(|desk| desk.policy == *policy);
+        let desk = kept.cloned().unwrap_or_else(|| {
+            let (questions, unread) = mpsc::channel(UNREAD);
+            let service = IntrospectionService::new(policy, introspection.clone(), unread);
+            Arc::new(Desk { policy: policy.clone(), questions, service: Mutex::new(Some(service)) })
+        });
+        Some(Self { issuer_index, tokens: introspection.tokens, desk })
     }
 
     /// The service, for whoever runs it; once.
     pub(super) fn take_service(&self) -> Option<IntrospectionService> {
-        self.service.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.desk.service.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// What the token means. May be called from any thread and runtime; ends within twice the configured time-out as long as
     /// the service runs.
     pub(super) async fn ask(&self, token: &str, signed: bool) -> Reply {
         let (reply, answer) = oneshot::channel();
-        match self.questions.try_send(Question { token: token.into(), signed, reply }) {
+        match self.desk.questions.try_send(Question { token: token.into(), signed, reply }) {
             Ok(()) => answer.await.unwrap_or(Err(TokenFault::IntrospectionUnavailable)),
             Err(mpsc::error::TrySendError::Full(_)) => Err(TokenFault::IntrospectionLimited),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(TokenFault::IntrospectionUnavailable),

@@ -19,7 +19,7 @@ use super::{Algorithm, ClaimPath};
 const MIN_SECRET_BYTES: usize = 32;
 
 /// One issuer and what its tokens must fulfil.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerPolicy {
     /// The exact `iss`. None: any, and then this must be the only issuer.
     pub issuer: Option<String>,

@@ -35,7 +35,7 @@ pub struct VerifiedToken {
 
 impl Verifier {
     /// All faults of the list at once, or a verifier with a ring that is empty until a `KeyRefresher` runs (secrets are
-    /// there at once). `previous` hands on the keys of sources that stay.
+    /// there at once). `previous` hands on the keys of sources that stay, and what an issuer that stays has said.
     pub fn new(policies: Vec<IssuerPolicy>, previous: Option<&Self>) -> Result<Self, Vec<PolicyFault>> {
         let faults = policy::check(&policies);
         if !faults.is_empty() {
@@ -43,7 +43,8 @@ impl Verifier {
         }
         let sources = policies.iter().map(|policy| policy.keys.clone());
         let ring = Arc::new(KeyRing::new(sources, previous.map(|verifier| &*verifier.ring)));
-        let introspector = Introspector::of(&policies);
+        let introspector =
+            Introspector::of(&policies, previous.and_then(|verifier| verifier.introspector.as_ref()));
         Ok(Self { policies, ring, introspector })
     }
 
@@ -57,8 +58,9 @@ impl Verifier {
         &self.policies
     }
 
-    /// What asks the issuer that introspects; whoever takes it must run it. None when there is no such issuer, and from the
-    /// second time on. It ends by itself once this verifier is dropped.
+    /// What asks the issuer that introspects; whoever takes it must run it. None when there is no such issuer, or when it is
+    /// taken already, by way of this verifier or of the one before. It ends by itself once the last verifier that needs it is
+    /// dropped.
     pub fn take_introspection(&self) -> Option<IntrospectionService> {
         self.introspector.as_ref().and_then(Introspector::take_service)
     }
@@ -66,7 +68,9 @@ impl Verifier {
     /// Checks a token at `now_unix_s` by all means there are: the keys at hand, keys newly fetched if those don't have its
     /// own, and its issuer's word where that is configured.
     pub async fn authenticate(&self, token: &str, now_unix_s: u64) -> Result<VerifiedToken, TokenFault> {
-        let Some(introspector) = &self.introspector else { return self.verify_fetching(token, now_unix_s).await };
+        let Some(introspector) = &self.introspector else {
+            return self.verify_fetching(token, now_unix_s).await;
+        };
         if self.is_for_issuer_alone(introspector, token)? {
             // Before the question, so that keys that change meanwhile make a cache forget the answer.
             let keys_version = self.ring.version();
@@ -81,7 +85,9 @@ impl Verifier {
             });
         }
         let verified = self.verify_fetching(token, now_unix_s).await?;
-        if introspector.tokens == IntrospectedTokens::Opaque || introspector.issuer_index != verified.issuer_index {
+        if introspector.tokens == IntrospectedTokens::Opaque
+            || introspector.issuer_index != verified.issuer_index
+        {
             return Ok(verified);
         }
         let meaning = introspector.ask(token, true).await?;

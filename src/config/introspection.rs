@@ -39,17 +39,20 @@ pub(super) fn introspection(section: &Section<'_>, left_out: Else) -> Option<Int
     let id = section.text("client_id", "a name the issuer knows this gateway by");
     let secret = section.secret("client_secret", 1);
     let tokens = section.choice("introspect", left_out.default("opaque"), &TOKENS);
-    let number = |key, default, bounds| {
-        section.number_else(key, left_out.default(default), bounds).unwrap_or(default)
-    };
+    let number =
+        |key, default, bounds| section.number_else(key, left_out.default(default), bounds).unwrap_or(default);
     let keep_s = number("introspection_cache_s", 60, KEEP);
     let keep_refused_s = number("introspection_negative_s", 10, KEEP_REFUSED);
     let timeout_ms = number("introspection_timeout_ms", 2_000, TIMEOUT);
-    let per_second = number("introspection_per_s", 200, PER_SECOND);
+    let per_second = number("introspection_per_s", 500, PER_SECOND);
     if !section.has("introspection") {
         for key in DEPENDENT.into_iter().filter(|key| section.has(key)) {
             let what = "needs introspection beside it: there is nobody to ask";
-            section.reader.error(&section.path(key), what, "write introspection = \"https://…\", or leave it out");
+            section.reader.error(
+                &section.path(key),
+                what,
+                "write introspection = \"https://…\", or leave it out",
+            );
         }
         return None;
     }

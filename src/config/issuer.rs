@@ -165,7 +165,8 @@ pub(super) fn policy_faults(issuers: &[IssuerPolicy], paths: &[KeyPath], reader:
     let at = |index: usize| paths.get(index).cloned().unwrap_or_default();
     for fault in faults {
         match fault {
-            PolicyFault::NoIssuer => {}
+            // What has neither keys nor introspection is noted where it is read.
+            PolicyFault::NoIssuer | PolicyFault::NothingToGoBy { index: _ } => {}
             PolicyFault::DuplicateIssuer(name) => {
                 let same = |policy: &&IssuerPolicy| policy.issuer.as_ref() == Some(&name);
                 let last = issuers.iter().rposition(|policy| same(&policy)).unwrap_or_default();
@@ -200,8 +201,6 @@ pub(super) fn policy_faults(issuers: &[IssuerPolicy], paths: &[KeyPath], reader:
                 let what = "is no http or https URL with a host and without a user";
                 reader.error(&jwks_path(reader, &at(index)), what, "write https://host/path, or file:/path");
             }
-            // What has neither is noted where it is read.
-            PolicyFault::NothingToGoBy { index: _ } => {}
             PolicyFault::SeveralIntrospect { index } => {
                 let what = "is another issuer's too: a token that names no issuer could be either's";
                 let remedy = "keep one introspecting issuer; the others' tokens must be JWTs";
@@ -213,7 +212,8 @@ pub(super) fn policy_faults(issuers: &[IssuerPolicy], paths: &[KeyPath], reader:
             }
             PolicyFault::BadIntrospectionUrl { index } => {
                 let what = "is no https URL with a host and without a user: tokens are sent there";
-                let remedy = "write https://host/path (http only on loopback), and client_id and client_secret";
+                let remedy =
+                    "write https://host/path (http only on loopback), and client_id and client_secret";
                 reader.error(&at(index).key("introspection"), what, remedy);
             }
         }

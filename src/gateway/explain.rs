@@ -189,14 +189,14 @@ fn verify(config: &Config, token: &str) -> anyhow::Result<Result<VerifiedToken, 
         eprintln!("issuer {}: keys not fetched: {fault}", index + 1);
     }
     let introspection = verifier.take_introspection();
-    let verified = runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         let authenticated = verifier.authenticate(token, clock::unix_time().as_secs());
         let Some(introspection) = introspection else { return Ok(authenticated.await) };
         tokio::select! {
-            verified = authenticated => Ok(verified),
+            outcome = authenticated => Ok(outcome),
             // It goes on for as long as the verifier is there.
             ended = introspection.run(|_, _| {}) => ended.map(|()| Err(TokenFault::IntrospectionUnavailable)),
         }
     })?;
-    Ok(verified.map_err(|fault| (fault, refusal_for(&fault))))
+    Ok(outcome.map_err(|fault| (fault, refusal_for(&fault))))
 }

@@ -48,9 +48,8 @@ async fn every_configurable_algorithm_works_and_allows_no_other() {
     setup.write("jwks.json", &jwks(&keys).to_string());
     let names: Vec<String> = keys.iter().map(|key| format!("'{}'", key.algorithm())).collect();
     let mut gateway = setup.with(&format!("[token]\nalgorithms = [{}]", names.join(", "))).start().await;
-    let status = async |gateway: &Gateway, token: &str| {
-        gateway.send(&Ask::new("GET /me").token(token)).await.status()
-    };
+    let status =
+        async |gateway: &Gateway, token: &str| gateway.send(&Ask::new("GET /me").token(token)).await.status();
     for key in &keys {
         let own = key.algorithm();
         let good = key.token("someone", "eu");

@@ -75,7 +75,8 @@ async fn what_the_issuer_does_not_vouch_for_is_refused_and_reaches_no_api() {
     with("nbf", json!(now() + 600));
     with("sub", json!(7));
     with("token_use", json!("refresh_token"));
-    let mut invalid = vec!["never-issued", "almost.a.jwt", "bad-iss", "bad-aud", "bad-nbf", "bad-sub", "bad-token_use"];
+    let mut invalid =
+        vec!["never-issued", "almost.a.jwt", "bad-iss", "bad-aud", "bad-nbf", "bad-sub", "bad-token_use"];
     issuer.activate("no-aud", json!({"sub": "someone", "region": "us", "exp": now() + 600}));
     invalid.push("no-aud");
     for token in invalid {
@@ -150,7 +151,11 @@ async fn one_question_for_all_workers_and_all_who_wait() {
 }
 
 /// Connections enough to meet every worker, each sending one invented token after the other.
-fn flood(gateway: &Gateway, connections: usize, token: impl Fn(usize) -> String + Clone + Send + 'static) -> JoinSet<()> {
+fn flood(
+    gateway: &Gateway,
+    connections: usize,
+    token: impl Fn(usize) -> String + Clone + Send + 'static,
+) -> JoinSet<()> {
     let mut flood = JoinSet::new();
     for connection in 0..connections {
         let (address, token) = (gateway.http, token.clone());
@@ -215,6 +220,14 @@ async fn a_reload_forgets_what_other_settings_let_in() {
         })
         .await;
     };
+    // What changes nothing about the issuer changes nothing here.
+    gateway.setup.lay("[timeouts]\nidle_ms = 50000");
+    gateway.reload().await;
+    for _ in 0..20 {
+        assert_eq!(status_of(&gateway, "opaque").await, 200);
+        assert_eq!(status_of(&gateway, "unknown").await, 401);
+    }
+    assert_eq!(issuer.questions().len(), 2);
     // The same endpoint, other rules.
     gateway.setup.lay("[token]\naudience = 'another'");
     gateway.reload().await;
@@ -240,10 +253,12 @@ async fn a_reload_leaves_nobody_without_an_answer() {
     let (upstream, issuer) = (Upstream::mirror(), IntrospectionServer::start());
     issuer.activate("opaque", claims("someone", "us"));
     issuer.hold();
-    let mut gateway = setup(&upstream, &issuer).with("[token]\nintrospection_timeout_ms = 30000").start().await;
+    let mut gateway =
+        setup(&upstream, &issuer).with("[token]\nintrospection_timeout_ms = 30000").start().await;
     let mut wire = gateway.connect().await;
     wire.send(Ask::new("GET /me").token("opaque").bytes()).await;
-    eventually("the question is put", async || holds(issuer.questions().len() == 1, || "not yet".to_owned())).await;
+    eventually("the question is put", async || holds(issuer.questions().len() == 1, || "not yet".to_owned()))
+        .await;
     gateway.reload().await;
     issuer.release();
     wire.answer(false).await.expect_ok();

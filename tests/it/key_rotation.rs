@@ -152,7 +152,10 @@ async fn invented_key_ids_cost_each_issuer_at_most_a_fetch_a_second_whatever_the
     let servers: Vec<KeyServer> = keys.iter().map(|key| KeyServer::start(&[key])).collect();
     let mut setup = servers[0].setup(&upstream).with("[listen]\nworkers = 4\n[token]\nissuer = 'first'");
     let tables = [1, 2].map(|index| {
-        format!("[[token.issuers]]\nissuer = '{}'\njwks = 'http://{}/keys'\n", issuers[index], servers[index].server.address)
+        format!(
+            "[[token.issuers]]\nissuer = '{}'\njwks = 'http://{}/keys'\n",
+            issuers[index], servers[index].server.address
+        )
     });
     setup.lay(&tables.concat());
     let gateway = setup.start().await;

@@ -1,7 +1,7 @@
 //! When the issuer may be asked about which token: lanes, rate, and how many at once.
 //!
 //! Pure: events and `now` in, what to start out. In any span the strangers started are at most the rate times the span's
-//! seconds and one more; known tokens are bounded by how many are remembered and how long each is believed.
+//! seconds and one more; known tokens are bounded by how many there are and how long each answer is believed.
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const BURST: Duration = Duration::from_secs(1);
 /// Which queue a token waits in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lane {
-    /// It was good when last asked about.
+    /// It was good when last asked about, or the issuer's signature says that it is no invention.
     Known,
     Stranger,
 }

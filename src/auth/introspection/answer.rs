@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::{Meaning, Reply};
 use crate::auth::strict_json::parse_object;
 use crate::auth::{IssuerPolicy, RequiredClaims, TokenFault, claims};
-use super::{Meaning, Reply};
 
 /// The body is no introspection answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -16,10 +16,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::auth::FetchSetupFault;
-use crate::auth::fetch::connector;
 use super::answer::NoAnswer;
 use super::{ClientCredentials, Introspection};
+use crate::auth::FetchSetupFault;
+use crate::auth::fetch::connector;
 
 /// Real answers have less than a KiB.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;

@@ -44,12 +44,12 @@ type Asked = Result<Reply, AskFault>;
 
 impl IntrospectionService {
     pub(super) fn new(
-        policy: IssuerPolicy,
+        policy: &IssuerPolicy,
         introspection: Introspection,
         questions: mpsc::Receiver<Question>,
     ) -> Self {
         Self {
-            judge: Arc::new(Judge::new(&policy, introspection.keep)),
+            judge: Arc::new(Judge::new(policy, introspection.keep)),
             questions,
             memory: Memory::new(introspection.keep_refused),
             admission: Admission::new(introspection.per_second, introspection.timeout),
@@ -98,12 +98,16 @@ impl IntrospectionService {
             flight.waiting.push(reply);
             return;
         }
-        match self.memory.recall(&digest, clock::unix_time().as_secs()) {
-            Ok(known) => send(reply, known),
-            Err(lane) if self.admission.join(lane, digest, Instant::now()).is_ok() => {
-                self.flights.insert(digest, Flight { token, signed, waiting: vec![reply] });
-            }
-            Err(_) => send(reply, Err(TokenFault::IntrospectionLimited)),
+        let lane = match self.memory.recall(&digest, clock::unix_time().as_secs()) {
+            Ok(known) => return send(reply, known),
+            // Nobody invents a signature.
+            Err(_) if signed => Lane::Known,
+            Err(lane) => lane,
+        };
+        if self.admission.join(lane, digest, Instant::now()).is_ok() {
+            self.flights.insert(digest, Flight { token, signed, waiting: vec![reply] });
+        } else {
+            send(reply, Err(TokenFault::IntrospectionLimited));
         }
     }
 
@@ -142,7 +146,8 @@ impl IntrospectionService {
             Some(Ok(reply)) => {
                 self.memory.keep(digest, &reply, clock::unix_time().as_secs());
                 let inactive = reply == Err(TokenFault::Inactive);
-                let result = if inactive { IntrospectionResult::Inactive } else { IntrospectionResult::Active };
+                let result =
+                    if inactive { IntrospectionResult::Inactive } else { IntrospectionResult::Active };
                 (result, reply)
             }
             Some(Err(fault)) => {

@@ -40,9 +40,9 @@ fn no_algorithms_signature_passes_for_anothers() {
     let verifier = verifier();
     for (alg, kid) in PUBLISHED {
         for (signed_as, _) in PUBLISHED {
-            let verified = verifier.verify(&mislabelled(alg, kid, signed_as), NOW).map(drop);
+            let outcome = verifier.verify(&mislabelled(alg, kid, signed_as), NOW).map(drop);
             let expected = if alg == signed_as { Ok(()) } else { Err(TokenFault::SignatureInvalid) };
-            assert_eq!(verified, expected, "{alg} signed as {signed_as}");
+            assert_eq!(outcome, expected, "{alg} signed as {signed_as}");
         }
     }
 }
@@ -80,7 +80,11 @@ fn no_kind_of_tampering_passes_whatever_the_algorithm() {
             ("one byte", with(&[0])),
         ];
         for (what, token) in tampered {
-            assert_eq!(verifier.verify(&token, NOW), Err(TokenFault::SignatureInvalid), "{algorithm}: {what}");
+            assert_eq!(
+                verifier.verify(&token, NOW),
+                Err(TokenFault::SignatureInvalid),
+                "{algorithm}: {what}"
+            );
         }
     }
 }
@@ -107,8 +111,8 @@ fn no_other_key_passes_whatever_the_algorithm() {
             Algorithm::EdDsa => ed25519.sign(bytes).as_ref().to_vec(),
             Algorithm::Hs256 => unreachable!("it is not among the published"),
         };
-        let verified = verifier().verify(&format!("{message}.{}", b64(signature)), NOW);
-        assert_eq!(verified, Err(TokenFault::SignatureInvalid), "{algorithm}");
+        let outcome = verifier().verify(&format!("{message}.{}", b64(signature)), NOW);
+        assert_eq!(outcome, Err(TokenFault::SignatureInvalid), "{algorithm}");
     }
 }
 
@@ -126,8 +130,8 @@ fn ecdsa_signatures_have_one_form() {
         let verifier = verifier_for(policy(), &[ec_jwk("k", curve, &pair)]);
         let message = format!("{}.{}", b64(header(algorithm, "k")), b64(claims().to_string()));
         let signature = pair.sign(&random, message.as_bytes()).unwrap();
-        let verified = verifier.verify(&format!("{message}.{}", b64(signature)), NOW);
-        assert_eq!(verified, Err(TokenFault::SignatureInvalid), "{algorithm}");
+        let outcome = verifier.verify(&format!("{message}.{}", b64(signature)), NOW);
+        assert_eq!(outcome, Err(TokenFault::SignatureInvalid), "{algorithm}");
     }
 }
 
@@ -139,9 +143,9 @@ fn a_keys_own_alg_is_the_only_one_it_verifies() {
         jwk["alg"] = json!(own.name());
         let verifier = verifier_for(policy(), &[jwk]);
         for (algorithm, _) in PUBLISHED {
-            let verified = verifier.verify(&sign(algorithm, kid, &claims()), NOW).map(drop);
+            let outcome = verifier.verify(&sign(algorithm, kid, &claims()), NOW).map(drop);
             let expected = if algorithm == own { Ok(()) } else { Err(TokenFault::AlgorithmKeyMismatch) };
-            assert_eq!(verified, expected, "{algorithm} with a key for {own}");
+            assert_eq!(outcome, expected, "{algorithm} with a key for {own}");
         }
     }
 }
@@ -152,9 +156,9 @@ fn an_allowed_algorithm_allows_no_other() {
     for (own, _) in PUBLISHED {
         let verifier = verifier_for(IssuerPolicy { algorithms: vec![own], ..policy() }, &all_jwks());
         for (algorithm, kid) in PUBLISHED {
-            let verified = verifier.verify(&sign(algorithm, kid, &claims()), NOW).map(drop);
+            let outcome = verifier.verify(&sign(algorithm, kid, &claims()), NOW).map(drop);
             let expected = if algorithm == own { Ok(()) } else { Err(TokenFault::AlgorithmNotAllowed) };
-            assert_eq!(verified, expected, "{algorithm} where {own} is allowed");
+            assert_eq!(outcome, expected, "{algorithm} where {own} is allowed");
         }
     }
 }
@@ -167,12 +171,13 @@ fn no_public_key_is_a_shared_secret() {
         let kid = jwk["kid"].as_str().unwrap().to_owned();
         let members = jwk.as_object().unwrap().values().filter_map(Value::as_str).map(str::to_owned);
         let decoded = members.clone().filter_map(|member| URL_SAFE_NO_PAD.decode(member).ok());
-        let secrets = members.clone().map(String::into_bytes).chain(decoded).chain([jwk.to_string().into_bytes()]);
+        let secrets =
+            members.clone().map(String::into_bytes).chain(decoded).chain([jwk.to_string().into_bytes()]);
         for secret in secrets {
             let message = format!("{}.{}", b64(header(Algorithm::Hs256, &kid)), b64(claims().to_string()));
             let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret), message.as_bytes());
-            let verified = verifier.verify(&format!("{message}.{}", b64(mac)), NOW);
-            assert_eq!(verified, Err(TokenFault::AlgorithmNotAllowed), "{kid}");
+            let outcome = verifier.verify(&format!("{message}.{}", b64(mac)), NOW);
+            assert_eq!(outcome, Err(TokenFault::AlgorithmNotAllowed), "{kid}");
         }
     }
 }

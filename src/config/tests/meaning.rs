@@ -99,8 +99,11 @@ fn introspection_stands_beside_keys_or_in_their_place_and_is_not_inherited() {
     let introspection = alone[0].introspection.as_ref().expect("it is configured");
     assert_eq!(introspection.url, "https://a.example/introspect");
     assert_eq!((introspection.client.as_ref(), introspection.tokens), (None, IntrospectedTokens::Opaque));
-    assert_eq!((introspection.keep, introspection.keep_refused), (Duration::from_mins(1), Duration::from_secs(10)));
-    assert_eq!((introspection.timeout, introspection.per_second), (Duration::from_secs(2), 200));
+    assert_eq!(
+        (introspection.keep, introspection.keep_refused),
+        (Duration::from_mins(1), Duration::from_secs(10))
+    );
+    assert_eq!((introspection.timeout, introspection.per_second), (Duration::from_secs(2), 500));
 
     let beside = issuers(&format!(
         "jwks = \"file:/k\"\n[token]\n{asked}client_id = \"gateway\"\nclient_secret = \"env:JWT_SECRET\"\n\

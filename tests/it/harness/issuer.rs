@@ -137,7 +137,9 @@ impl Key {
                 pair.sign(*encoding, &random, bytes, &mut signature).expect("RSA signs");
                 signature
             }
-            Pair::P256(pair) | Pair::P384(pair) => pair.sign(&random, bytes).expect("ECDSA signs").as_ref().to_vec(),
+            Pair::P256(pair) | Pair::P384(pair) => {
+                pair.sign(&random, bytes).expect("ECDSA signs").as_ref().to_vec()
+            }
             Pair::Ed25519(pair) => pair.sign(bytes).as_ref().to_vec(),
             Pair::Secret(secret) => {
                 hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), bytes).as_ref().to_vec()

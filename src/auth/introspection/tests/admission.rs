@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 use tokio::time::Instant;
 
-use super::*;
 use super::super::admission::{AT_ONCE, Admission, Lane, STRANGERS_AT_ONCE, WAITING};
+use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(2);
 

@@ -1,5 +1,5 @@
-use super::*;
 use super::super::answer::{Judge, NoAnswer};
+use super::*;
 
 /// The claims of everyday, as an answer.
 fn active() -> Value {

@@ -134,7 +134,9 @@ fn one_question_for_all_who_ask_whatever_their_thread() {
                 })
             })
             .collect();
-        elsewhere.iter().for_each(|_| has_asked.recv().unwrap());
+        for _ in &elsewhere {
+            has_asked.recv().unwrap();
+        }
         until(|| !issuer.seen().is_empty()).await;
         issuer.let_through(1);
         for waiting in here {
@@ -329,6 +331,39 @@ fn a_withdrawal_is_noticed_when_the_answer_is_no_longer_believed() {
         }
         assert_eq!(running.ask(TOKEN).await, Err(TokenFault::Inactive));
         assert_eq!(issuer.seen().len(), 2);
+    });
+}
+
+#[test]
+fn a_reload_keeps_the_answers_of_an_issuer_that_stays_as_it_is() {
+    bounded(async {
+        let issuer = IssuerServer::start().await;
+        issuer.activate(TOKEN, live_claims());
+        let running = Running::start(vec![keyless(&issuer.url)]);
+        assert!(running.ask(TOKEN).await.is_ok());
+        let other = IssuerPolicy { issuer: Some("https://other.example".to_owned()), ..policy() };
+        let stays = vec![other, keyless(&issuer.url)];
+        let next = Verifier::new(stays.clone(), Some(&running.verifier)).unwrap();
+        assert!(next.take_introspection().is_none(), "the one that runs goes on");
+        let Running { verifier, service, .. } = running;
+        drop(verifier);
+        assert_eq!(next.authenticate(TOKEN, now()).await.unwrap().issuer_index, 1);
+        assert_eq!(issuer.seen().len(), 1);
+        // Whatever changes, nothing is handed on.
+        let longer = |policy: &mut IssuerPolicy| policy.introspection.as_mut().unwrap().keep *= 2;
+        let changes: [fn(&mut IssuerPolicy); 3] = [
+            |policy| policy.audiences = vec!["another".to_owned()],
+            |policy| policy.claims.subject = ClaimPath::new("org_id").unwrap(),
+            longer,
+        ];
+        for change in changes {
+            let mut list = stays.clone();
+            change(&mut list[1]);
+            let renewed = Verifier::new(list, Some(&next)).unwrap();
+            assert!(renewed.take_introspection().is_some(), "a new one, which remembers nothing");
+        }
+        drop(next);
+        service.await.unwrap();
     });
 }
 
