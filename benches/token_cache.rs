@@ -49,6 +49,7 @@ impl Identity {
             keys: KeySource::File(path),
             required: RequiredClaims { iss: true, aud: true, exp: true, nbf: false },
             leeway: Duration::ZERO,
+            introspection: None,
             claims: ClaimNames {
                 jurisdiction: ClaimPath::new("region").expect("a plain name"),
                 subject: ClaimPath::new("sub").expect("a plain name"),

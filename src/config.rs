@@ -32,6 +32,7 @@ mod document;
 mod endpoint;
 mod environment;
 mod fault;
+mod introspection;
 mod issuer;
 mod key_path;
 mod known_keys;

@@ -11,6 +11,8 @@ pub enum FaultClass {
     Expired,
     /// `keys-unavailable`, 503: we can't tell yet.
     KeysUnavailable,
+    /// `introspection-unavailable`, 503: the issuer doesn't tell, or can't be asked now.
+    IntrospectionUnavailable,
 }
 
 /// A claim of RFC 7519 §4.1 that the verifier itself reads.
@@ -99,6 +101,14 @@ pub enum TokenFault {
     Expired,
     #[error("not valid yet")]
     NotYetValid,
+    #[error("the issuer says that it is not active")]
+    Inactive,
+    #[error("the issuer's answer names another subject than the token")]
+    AnswerDiffers,
+    #[error("the issuer gave no answer about it")]
+    IntrospectionUnavailable,
+    #[error("too many other tokens wait for the issuer's answer")]
+    IntrospectionLimited,
 }
 
 impl TokenFault {
@@ -131,6 +141,10 @@ impl TokenFault {
         "audience-mismatch",
         "expired",
         "not-yet-valid",
+        "inactive",
+        "answer-differs",
+        "introspection-unavailable",
+        "introspection-limited",
     ];
 
     /// The place of the fault's label among [`TokenFault::CODES`].
@@ -163,6 +177,10 @@ impl TokenFault {
             Self::AudienceMismatch => 24,
             Self::Expired => 25,
             Self::NotYetValid => 26,
+            Self::Inactive => 27,
+            Self::AnswerDiffers => 28,
+            Self::IntrospectionUnavailable => 29,
+            Self::IntrospectionLimited => 30,
         }
     }
 
@@ -171,11 +189,14 @@ impl TokenFault {
         Self::CODES[self.index()]
     }
 
-    /// Which of the three refusals a client gets.
+    /// Which of the refusals a client gets.
     pub const fn class(&self) -> FaultClass {
         match self {
             Self::Expired => FaultClass::Expired,
             Self::KeysUnavailable { .. } => FaultClass::KeysUnavailable,
+            Self::IntrospectionUnavailable | Self::IntrospectionLimited => {
+                FaultClass::IntrospectionUnavailable
+            }
             _ => FaultClass::Invalid,
         }
     }

@@ -73,25 +73,19 @@ pub(super) struct Fetcher {
 impl Fetcher {
     /// Trusts the system's authorities and those in `ca_file`.
     pub(super) fn new(ca_file: Option<&Path>) -> Result<Self, FetchSetupFault> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(FetchSetupFault::Tls)?
-            .with_root_certificates(roots(ca_file)?)
-            .with_no_client_auth();
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
-        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        let client =
+            Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector(ca_file)?);
         Ok(Self { client })
     }
 
-    /// One attempt. A secret has nothing to fetch and stays what it is.
+    /// One attempt. A secret, or no keys at all, has nothing to fetch and stays what it is.
     pub(super) async fn fetch(&self, source: &KeySource) -> Result<KeySet, FetchFault> {
         let attempt = async {
             match source {
                 KeySource::Url(url) => self.get(url).await,
                 KeySource::File(path) => read_file(path.clone()).await,
                 KeySource::Secret(secret) => return Ok(KeySet::of_secret(secret)),
+                KeySource::None => return Ok(KeySet::default()),
             }
             .and_then(|bytes| read_document(source, &bytes))
         };
@@ -114,7 +108,18 @@ impl Fetcher {
     }
 }
 
-/// Whether keys from this URL could be replaced on the way.
+/// Connects to issuers, trusting the system's authorities and those in `ca_file`.
+pub(super) fn connector(ca_file: Option<&Path>) -> Result<HttpsConnector<HttpConnector>, FetchSetupFault> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(FetchSetupFault::Tls)?
+        .with_root_certificates(roots(ca_file)?)
+        .with_no_client_auth();
+    Ok(HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build())
+}
+
+/// Whether what comes from this URL could be replaced on the way, and what goes there read.
 pub(super) fn is_plain_remote(url: &str) -> bool {
     url.parse::<Uri>().is_ok_and(|uri| {
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);

@@ -100,6 +100,7 @@ impl KeyRing {
             });
             let (set, last_good) = match (&source, inherited) {
                 (KeySource::Secret(secret), _) => (Some(Arc::new(KeySet::of_secret(secret))), None),
+                (KeySource::None, _) => (Some(Arc::default()), None),
                 (_, Some((set, last_good))) => (Some(set), last_good),
                 (_, None) => (None, None),
             };
@@ -156,11 +157,12 @@ impl KeyRing {
         }
     }
 
-    /// Every issuer's state, in order.
+    /// The state of every issuer that has keys, in order.
     pub fn status(&self) -> Vec<KeyStatus> {
         let snapshot = self.snapshot.load();
         let state = self.issuers.iter().zip(&snapshot.sets);
         state
+            .filter(|(keys, _)| keys.source != KeySource::None)
             .map(|(keys, set)| KeyStatus {
                 source: keys.source.to_string(),
                 keys: set.as_ref().map(|set| set.len()),
@@ -246,8 +248,8 @@ impl IssuerKeys {
         }
     }
 
-    /// Whether the keys come from outside; a configured secret never changes.
+    /// Whether the keys come from outside; a configured secret never changes, nor does none.
     pub(super) const fn is_fetched(&self) -> bool {
-        !matches!(self.source, KeySource::Secret(_))
+        !matches!(self.source, KeySource::Secret(_) | KeySource::None)
     }
 }

@@ -6,17 +6,20 @@
 //! - No two issuers share a name: the unverified `iss` must select exactly one set of keys.
 //! - A shared secret verifies HS256 only, published keys never do: the public key of an RSA issuer can't be used as an
 //!   HMAC secret (algorithm confusion).
+//! - At most one issuer introspects: an opaque token names no issuer, and is nobody else's business.
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::fetch::is_plain_remote;
+use super::introspection::Introspection;
 use super::{Algorithm, ClaimPath};
 
 /// RFC 7518 §3.2: an HS256 key has at least the hash's 256 bits.
 const MIN_SECRET_BYTES: usize = 32;
 
 /// One issuer and what its tokens must fulfil.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerPolicy {
     /// The exact `iss`. None: any, and then this must be the only issuer.
     pub issuer: Option<String>,
@@ -30,6 +33,8 @@ pub struct IssuerPolicy {
     pub required: RequiredClaims,
     /// Clock difference granted on `exp` and `nbf`; whole seconds count.
     pub leeway: Duration,
+    /// How the issuer is asked about tokens that can't be verified here.
+    pub introspection: Option<Introspection>,
     /// Where the claims stand that routing needs.
     pub claims: ClaimNames,
 }
@@ -52,6 +57,8 @@ pub enum KeySource {
     File(PathBuf),
     /// A shared secret for HS256.
     Secret(HmacSecret),
+    /// There are none: the issuer introspects, and its JWTs can't be verified here.
+    None,
 }
 
 /// Which registered claims must be present. What is present is checked in any case.
@@ -93,6 +100,14 @@ pub enum PolicyFault {
     AlgorithmWithoutKey { index: usize, algorithm: Algorithm },
     #[error("issuer number {index}: {url:?} is no http or https URL with a host and without credentials")]
     BadUrl { index: usize, url: String },
+    #[error("issuer number {index} has neither keys nor introspection")]
+    NothingToGoBy { index: usize },
+    #[error("issuer number {index} introspects, and so does another one")]
+    SeveralIntrospect { index: usize },
+    #[error("issuer number {index} introspects beside a shared secret")]
+    IntrospectionBesideSecret { index: usize },
+    #[error("issuer number {index}: introspection needs an https URL with a host and without credentials")]
+    BadIntrospectionUrl { index: usize },
 }
 
 impl HmacSecret {
@@ -119,6 +134,7 @@ impl fmt::Display for KeySource {
             Self::Url(url) => f.write_str(url),
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::Secret(_) => f.write_str("secret"),
+            Self::None => f.write_str("none"),
         }
     }
 }
@@ -140,16 +156,32 @@ pub(super) fn check(policies: &[IssuerPolicy]) -> Vec<PolicyFault> {
         if policy.issuer.iter().chain(&policy.audiences).any(String::is_empty) {
             faults.push(PolicyFault::EmptyName { index });
         }
-        if policy.algorithms.is_empty() {
+        let keyless = policy.keys == KeySource::None;
+        if policy.algorithms.is_empty() && !keyless {
             faults.push(PolicyFault::NoAlgorithm { index });
         }
         let secret = matches!(policy.keys, KeySource::Secret(_));
-        let unfit = policy.algorithms.iter().filter(|a| a.is_symmetric() != secret);
+        let unfit = policy.algorithms.iter().filter(|a| keyless || a.is_symmetric() != secret);
         faults.extend(unfit.map(|a| PolicyFault::AlgorithmWithoutKey { index, algorithm: *a }));
         if let KeySource::Url(url) = &policy.keys
             && !is_fetchable(url)
         {
             faults.push(PolicyFault::BadUrl { index, url: url.clone() });
+        }
+        match &policy.introspection {
+            None if keyless => faults.push(PolicyFault::NothingToGoBy { index }),
+            None => {}
+            Some(introspection) => {
+                if policies[..index].iter().any(|policy| policy.introspection.is_some()) {
+                    faults.push(PolicyFault::SeveralIntrospect { index });
+                }
+                if secret {
+                    faults.push(PolicyFault::IntrospectionBesideSecret { index });
+                }
+                if !is_fetchable(&introspection.url) || is_plain_remote(&introspection.url) {
+                    faults.push(PolicyFault::BadIntrospectionUrl { index });
+                }
+            }
         }
     }
     faults

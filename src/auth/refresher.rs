@@ -169,7 +169,7 @@ impl Drop for Attendance {
 }
 
 /// The fault and what caused it, in one line.
-fn causes(fault: &dyn std::error::Error) -> String {
+pub(super) fn causes(fault: &dyn std::error::Error) -> String {
     let mut line = fault.to_string();
     let mut next = fault.source();
     while let Some(cause) = next {

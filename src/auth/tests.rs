@@ -1,6 +1,7 @@
 //! Real keys, real signatures, real documents. Signing here goes to aws-lc directly, so that a mistake in the library
 //! the verifier uses can't cancel itself out.
 mod accepted;
+mod algorithms;
 mod cache;
 mod extract;
 mod flight;
@@ -27,8 +28,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const NOW: u64 = 1_800_000_000;
-const ISSUER: &str = "https://auth.acme.example";
+pub(super) const NOW: u64 = 1_800_000_000;
+pub(super) const ISSUER: &str = "https://auth.acme.example";
 const SECRET: &[u8; 32] = b"0123456789abcdef0123456789abcdef";
 
 /// One key pair for each kind, made once: RSA generation is slow.
@@ -51,7 +52,7 @@ fn test_keys() -> &'static TestKeys {
     })
 }
 
-fn b64(bytes: impl AsRef<[u8]>) -> String {
+pub(super) fn b64(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
@@ -85,13 +86,13 @@ fn sign_raw(algorithm: Algorithm, header: &str, payload: &str) -> String {
     format!("{message}.{}", b64(signature))
 }
 
-fn sign(algorithm: Algorithm, kid: &str, claims: &Value) -> String {
+pub(super) fn sign(algorithm: Algorithm, kid: &str, claims: &Value) -> String {
     let header = json!({"typ": "JWT", "alg": algorithm.name(), "kid": kid});
     sign_raw(algorithm, &header.to_string(), &claims.to_string())
 }
 
 /// Claims every default policy here accepts.
-fn claims() -> Value {
+pub(super) fn claims() -> Value {
     json!({"iss": ISSUER, "aud": "api", "sub": "user-1", "exp": NOW + 600, "nbf": NOW - 5, "region": "eu"})
 }
 
@@ -124,7 +125,7 @@ fn ed_jwk(kid: &str) -> Value {
 }
 
 /// One key of each kind: `rsa`, `p256`, `p384`, `ed`.
-fn all_jwks() -> Vec<Value> {
+pub(super) fn all_jwks() -> Vec<Value> {
     let keys = test_keys();
     vec![
         rsa_jwk("rsa", &keys.rsa),
@@ -138,11 +139,11 @@ fn document(keys: &[Value]) -> Vec<u8> {
     json!({ "keys": keys }).to_string().into_bytes()
 }
 
-fn key_set(keys: &[Value]) -> KeySet {
+pub(super) fn key_set(keys: &[Value]) -> KeySet {
     JwksDocument::parse(&document(keys)).unwrap().keys
 }
 
-fn policy() -> IssuerPolicy {
+pub(super) fn policy() -> IssuerPolicy {
     IssuerPolicy {
         issuer: Some(ISSUER.to_owned()),
         audiences: vec!["api".to_owned()],
@@ -150,6 +151,7 @@ fn policy() -> IssuerPolicy {
         keys: KeySource::File("/nowhere/jwks.json".into()),
         required: RequiredClaims { iss: true, aud: true, exp: true, nbf: false },
         leeway: Duration::ZERO,
+        introspection: None,
         claims: ClaimNames {
             jurisdiction: ClaimPath::new("region").unwrap(),
             subject: ClaimPath::new("sub").unwrap(),

@@ -55,6 +55,15 @@ impl<'t> UnverifiedToken<'t> {
     }
 }
 
+/// Whether the token says of itself that it is a signed JWT: a first part that is a JSON object, and not the five parts of an
+/// encrypted one (RFC 7516 §9). All else is for the issuer alone to read.
+pub(super) fn is_signed_jwt(token: &str) -> bool {
+    let Some((header, rest)) = token.split_once('.') else { return false };
+    let encrypted = rest.bytes().filter(|byte| *byte == b'.').count() == 3;
+    let begins_object = |bytes: Vec<u8>| bytes.trim_ascii_start().first() == Some(&b'{');
+    !encrypted && URL_SAFE_NO_PAD.decode(header).is_ok_and(begins_object)
+}
+
 fn read_header(part: &str) -> Result<(Algorithm, Option<String>), TokenFault> {
     let mut header = object(part, TokenFault::HeaderMalformed)?;
     if EMBEDDED_KEYS.iter().any(|name| header.contains_key(*name)) {

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use crate::auth::{
-    Algorithm, ClaimNames, ClaimPath, HmacSecret, IssuerPolicy, KeySource, PolicyFault, RequiredClaims,
-    Verifier,
+    Algorithm, ClaimNames, ClaimPath, HmacSecret, Introspection, IssuerPolicy, KeySource, PolicyFault,
+    RequiredClaims, Verifier,
 };
 
+use super::introspection::introspection;
 use super::key_path::KeyPath;
 use super::reader::{Reader, Text};
 use super::section::Section;
@@ -22,7 +23,9 @@ pub(super) struct IssuerKeys {
     pub(super) path: KeyPath,
     pub(super) issuer: Option<Text>,
     pub(super) keys: Option<KeySource>,
+    /// Keys are written, or introspection is, which does without.
     pub(super) has_keys: bool,
+    introspection: Option<Introspection>,
     audiences: Option<Vec<String>>,
     algorithms: Option<Vec<Algorithm>>,
     require: Option<RequiredClaims>,
@@ -39,7 +42,7 @@ pub(super) enum Else {
 }
 
 impl Else {
-    fn default<T>(self, default: T) -> Option<T> {
+    pub(super) fn default<T>(self, default: T) -> Option<T> {
         matches!(self, Self::Default).then_some(default)
     }
 }
@@ -68,6 +71,9 @@ impl IssuerKeys {
                 HmacSecret::new(secret.expose()).expect("its length was checked against the same bound"),
             )
         });
+        let introspection = introspection(section, left_out);
+        let has_keys = section.has("jwks") || section.has("hs256_secret");
+        let none = (!has_keys && introspection.is_some()).then_some(KeySource::None);
         let leeway_s = section.number_else("leeway_s", left_out.default(0), LEEWAY);
         if leeway_s.is_some_and(|leeway| leeway > GENEROUS_LEEWAY_S) {
             let what =
@@ -77,8 +83,9 @@ impl IssuerKeys {
         Self {
             path: section.here().clone(),
             issuer,
-            keys: jwks.and_then(|jwks| key_source(reader, &jwks)).or(secret),
-            has_keys: section.has("jwks") || section.has("hs256_secret"),
+            keys: jwks.and_then(|jwks| key_source(reader, &jwks)).or(secret).or(none),
+            has_keys: has_keys || section.has("introspection"),
+            introspection,
             audiences: audiences.map(|list| list.into_iter().map(|text| text.value).collect()),
             algorithms: algorithms(section, left_out),
             require: required(section),
@@ -91,11 +98,13 @@ impl IssuerKeys {
     /// What is left out is taken from `[token]`, then from the defaults. `None`: it has no keys, which was noted.
     pub(super) fn policy(&self, inline: &Self, reader: &Reader<'_>) -> Option<IssuerPolicy> {
         let keys = self.keys.clone()?;
-        let algorithms = if let KeySource::Secret(_) = keys {
-            self.algorithms.clone().unwrap_or_else(|| vec![Algorithm::Hs256])
-        } else {
-            let written = self.algorithms.as_ref().or(inline.algorithms.as_ref());
-            written.cloned().unwrap_or_else(|| Algorithm::DEFAULT.to_vec())
+        let algorithms = match keys {
+            KeySource::Secret(_) => self.algorithms.clone().unwrap_or_else(|| vec![Algorithm::Hs256]),
+            KeySource::None => self.algorithms.clone().unwrap_or_default(),
+            KeySource::Url(_) | KeySource::File(_) => {
+                let written = self.algorithms.as_ref().or(inline.algorithms.as_ref());
+                written.cloned().unwrap_or_else(|| Algorithm::DEFAULT.to_vec())
+            }
         };
         let audiences = self.audiences.as_ref().or(inline.audiences.as_ref()).cloned().unwrap_or_default();
         let expected =
@@ -120,6 +129,7 @@ impl IssuerKeys {
             keys,
             required,
             leeway: Duration::from_secs(self.leeway_s.or(inline.leeway_s).unwrap_or(0)),
+            introspection: self.introspection.clone(),
             claims: ClaimNames {
                 jurisdiction: name_of(&self.jurisdiction, &inline.jurisdiction, "region"),
                 subject: name_of(&self.subject, &inline.subject, "sub"),
@@ -155,7 +165,8 @@ pub(super) fn policy_faults(issuers: &[IssuerPolicy], paths: &[KeyPath], reader:
     let at = |index: usize| paths.get(index).cloned().unwrap_or_default();
     for fault in faults {
         match fault {
-            PolicyFault::NoIssuer => {}
+            // What has neither keys nor introspection is noted where it is read.
+            PolicyFault::NoIssuer | PolicyFault::NothingToGoBy { index: _ } => {}
             PolicyFault::DuplicateIssuer(name) => {
                 let same = |policy: &&IssuerPolicy| policy.issuer.as_ref() == Some(&name);
                 let last = issuers.iter().rposition(|policy| same(&policy)).unwrap_or_default();
@@ -189,6 +200,21 @@ pub(super) fn policy_faults(issuers: &[IssuerPolicy], paths: &[KeyPath], reader:
             PolicyFault::BadUrl { index, url: _ } => {
                 let what = "is no http or https URL with a host and without a user";
                 reader.error(&jwks_path(reader, &at(index)), what, "write https://host/path, or file:/path");
+            }
+            PolicyFault::SeveralIntrospect { index } => {
+                let what = "is another issuer's too: a token that names no issuer could be either's";
+                let remedy = "keep one introspecting issuer; the others' tokens must be JWTs";
+                reader.error(&at(index).key("introspection"), what, remedy);
+            }
+            PolicyFault::IntrospectionBesideSecret { index } => {
+                let what = "stands beside hs256_secret: whoever shares the secret has no one to ask";
+                reader.error(&at(index).key("introspection"), what, "keep one of the two");
+            }
+            PolicyFault::BadIntrospectionUrl { index } => {
+                let what = "is no https URL with a host and without a user: tokens are sent there";
+                let remedy =
+                    "write https://host/path (http only on loopback), and client_id and client_secret";
+                reader.error(&at(index).key("introspection"), what, remedy);
             }
         }
     }

@@ -34,7 +34,7 @@ impl TokenKeys {
         let short = KeyPath::of(["jwks"]);
         let has_short = section.reader.is_written(&short);
         if has_short {
-            if inline.has_keys || section.has("issuers") {
+            if section.has("jwks") || section.has("hs256_secret") || section.has("issuers") {
                 let what = "is the short form of token.jwks, and [token] says where keys come from too";
                 section.reader.error(&short, what, "keep one of the two");
             }
@@ -47,7 +47,8 @@ impl TokenKeys {
             .map(|section| IssuerKeys::read(section, Else::FromToken))
             .collect();
         let missing = |keys: &IssuerKeys| {
-            let remedy = "write jwks = \"https://…/jwks.json\", or hs256_secret = \"env:NAME\"";
+            let remedy =
+                "write jwks = \"https://…/jwks.json\", or hs256_secret = \"env:NAME\", or introspection";
             section.reader.error(&keys.path.key("jwks"), "is missing", remedy);
         };
         let has_inline = inline.has_keys || inline.issuer.is_some();

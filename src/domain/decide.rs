@@ -115,6 +115,7 @@ pub enum Refusal {
     TokenInvalid,
     TokenExpired,
     KeysUnavailable,
+    IntrospectionUnavailable,
     JurisdictionMissing,
     JurisdictionUnknown,
     CountryMissing,
@@ -155,11 +156,12 @@ impl Permit {
 }
 
 impl Refusal {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::TokenMissing,
         Self::TokenInvalid,
         Self::TokenExpired,
         Self::KeysUnavailable,
+        Self::IntrospectionUnavailable,
         Self::JurisdictionMissing,
         Self::JurisdictionUnknown,
         Self::CountryMissing,
@@ -175,6 +177,7 @@ impl Refusal {
             Self::TokenInvalid => "token-invalid",
             Self::TokenExpired => "token-expired",
             Self::KeysUnavailable => "keys-unavailable",
+            Self::IntrospectionUnavailable => "introspection-unavailable",
             Self::JurisdictionMissing => "jurisdiction-missing",
             Self::JurisdictionUnknown => "jurisdiction-unknown",
             Self::CountryMissing => "country-missing",

@@ -226,6 +226,7 @@ fn attend(gateway: &Arc<Gateway>, settings: &Arc<Settings>) -> CancellationToken
         Err(error) => tracing::error!(%error, "keys can't be fetched"),
     }
     count_certificates(gateway, settings);
+    ask_issuer(gateway, settings);
     let (gateway, settings, token) = (Arc::clone(gateway), Arc::clone(settings), cancel.clone());
     tokio::task::spawn_local(async move {
         token.run_until_cancelled(count_keys_forever(&gateway, &settings)).await
@@ -237,6 +238,21 @@ fn count_certificates(gateway: &Gateway, settings: &Settings) {
     for (certificate, at) in settings.tls.expiries() {
         gateway.metrics.control().certificate_expiry(&certificate, at.into());
     }
+}
+
+/// Starts what asks an issuer about tokens. It isn't cancelled: requests that began with these settings may still need it,
+/// and it ends when the last of them has let go of the settings.
+fn ask_issuer(gateway: &Arc<Gateway>, settings: &Settings) {
+    let Some(introspection) = settings.verifier.take_introspection() else { return };
+    let gateway = Arc::clone(gateway);
+    tokio::task::spawn_local(async move {
+        let endpoint = introspection.url().to_owned();
+        let metrics = gateway.metrics.control();
+        let ended = introspection.run(|result, took| metrics.introspected(&endpoint, result.as_str(), took));
+        if let Err(error) = ended.await {
+            tracing::error!(%error, "issuers can't be asked about tokens");
+        }
+    });
 }
 
 /// Carries the key ring's own counts over to the metrics.

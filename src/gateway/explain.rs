@@ -12,7 +12,7 @@ use tokio::runtime::Builder;
 use super::forward::{access_name, database_name};
 use super::identify::{locate, refusal_for};
 use super::problem::Problem;
-use crate::auth::{ClaimValue, KeyRefresher, RefreshOptions, VerifiedToken, Verifier};
+use crate::auth::{ClaimValue, KeyRefresher, RefreshOptions, TokenFault, VerifiedToken, Verifier};
 use crate::clock;
 use crate::config::Config;
 use crate::domain::classify::{self, Classified, Head, Hint};
@@ -280,19 +280,30 @@ fn because(config: &Config, question: &Question, permit: &Permit) -> String {
     }
 }
 
-type Refused = (crate::auth::TokenFault, crate::domain::decide::Refusal);
+type Refused = (TokenFault, crate::domain::decide::Refusal);
 
-/// Verifies the token with keys fetched for this once.
+/// Verifies the token with keys fetched for this once, and asks its issuer where a gateway would.
 fn verify(config: &Config, token: &str) -> anyhow::Result<Result<VerifiedToken, Refused>> {
     let verifier = Verifier::new(config.token.issuers.clone(), None).map_err(|faults| {
         anyhow!("{}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
     })?;
     let options = RefreshOptions { refresh_every: config.token.jwks_refresh, ca_file: None };
     let refresher = KeyRefresher::new(std::sync::Arc::clone(verifier.ring()), &options)?;
-    let failed = Builder::new_current_thread().enable_all().build()?.block_on(refresher.load_once());
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let failed = runtime.block_on(refresher.load_once());
     for (index, fault) in failed {
         tracing::debug!(issuer = index, %fault, "keys not fetched");
         eprintln!("issuer {}: keys not fetched: {fault}", index + 1);
     }
-    Ok(verifier.verify(token, clock::unix_time().as_secs()).map_err(|fault| (fault, refusal_for(&fault))))
+    let introspection = verifier.take_introspection();
+    let outcome = runtime.block_on(async {
+        let authenticated = verifier.authenticate(token, clock::unix_time().as_secs());
+        let Some(introspection) = introspection else { return Ok(authenticated.await) };
+        tokio::select! {
+            outcome = authenticated => Ok(outcome),
+            // It goes on for as long as the verifier is there.
+            ended = introspection.run(|_, _| {}) => ended.map(|()| Err(TokenFault::IntrospectionUnavailable)),
+        }
+    })?;
+    Ok(outcome.map_err(|fault| (fault, refusal_for(&fault))))
 }

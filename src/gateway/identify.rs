@@ -49,7 +49,7 @@ pub fn known_identity<'headers>(
     Ok(known.map_or(Known::Unverified(credential), Known::Verified))
 }
 
-/// Verifies a token, with newly fetched keys if those at hand don't have its own, and remembers it.
+/// Verifies a token, with newly fetched keys or by its issuer's word if need be, and remembers it.
 pub async fn verify(
     generation: &Generation,
     credential: Credential<'_>,
@@ -57,16 +57,7 @@ pub async fn verify(
 ) -> Result<Rc<Identity>, Refusal> {
     let settings = &generation.settings;
     let token = credential.token().map_err(|fault| refuse(generation, &fault))?;
-    let verified = match settings.verifier.verify(token, now_unix_s) {
-        Err(fault) => match fault.refetch() {
-            Some(issuer) => {
-                settings.verifier.ring().refetch(issuer).await;
-                settings.verifier.verify(token, now_unix_s)
-            }
-            None => Err(fault),
-        },
-        verified => verified,
-    };
+    let verified = settings.verifier.authenticate(token, now_unix_s).await;
     let verified = verified.map_err(|fault| refuse(generation, &fault))?;
     let identity = Rc::new(Identity::new(&settings.config, &settings.hasher, &verified)?);
     generation.tokens.borrow_mut().insert(token.as_bytes(), &verified, Rc::clone(&identity));
@@ -113,5 +104,6 @@ pub fn refusal_for(fault: &TokenFault) -> Refusal {
         FaultClass::Invalid => Refusal::TokenInvalid,
         FaultClass::Expired => Refusal::TokenExpired,
         FaultClass::KeysUnavailable => Refusal::KeysUnavailable,
+        FaultClass::IntrospectionUnavailable => Refusal::IntrospectionUnavailable,
     }
 }

@@ -42,6 +42,7 @@ impl Problem {
         Refusal::TokenInvalid.code(),
         Refusal::TokenExpired.code(),
         Refusal::KeysUnavailable.code(),
+        Refusal::IntrospectionUnavailable.code(),
         Refusal::JurisdictionMissing.code(),
         Refusal::JurisdictionUnknown.code(),
         Refusal::CountryMissing.code(),
@@ -63,15 +64,15 @@ impl Problem {
     pub const fn index(self) -> usize {
         match self {
             Self::Refused(refusal) => refusal as usize,
-            Self::BadRequest => 11,
-            Self::BodyTooLarge => 12,
-            Self::UpstreamUnavailable => 13,
-            Self::UpstreamTimeout => 14,
-            Self::UpstreamFailed => 15,
-            Self::Overloaded => 16,
-            Self::NotFound => 17,
-            Self::RequestTimeout => 18,
-            Self::HeadTooLarge => 19,
+            Self::BadRequest => 12,
+            Self::BodyTooLarge => 13,
+            Self::UpstreamUnavailable => 14,
+            Self::UpstreamTimeout => 15,
+            Self::UpstreamFailed => 16,
+            Self::Overloaded => 17,
+            Self::NotFound => 18,
+            Self::RequestTimeout => 19,
+            Self::HeadTooLarge => 20,
         }
     }
 
@@ -88,9 +89,10 @@ impl Problem {
                 Refusal::JurisdictionMissing | Refusal::JurisdictionUnknown => StatusCode::FORBIDDEN,
                 Refusal::CountryMissing | Refusal::CountryUnknown => StatusCode::UNPROCESSABLE_ENTITY,
                 Refusal::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-                Refusal::KeysUnavailable | Refusal::HomeUnavailable | Refusal::NoLawfulReplica => {
-                    StatusCode::SERVICE_UNAVAILABLE
-                }
+                Refusal::KeysUnavailable
+                | Refusal::IntrospectionUnavailable
+                | Refusal::HomeUnavailable
+                | Refusal::NoLawfulReplica => StatusCode::SERVICE_UNAVAILABLE,
             },
             Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -114,6 +116,9 @@ impl Problem {
                 Refusal::TokenExpired => "The token is not valid at this time; refresh it.",
                 Refusal::KeysUnavailable => {
                     "The issuer's keys could not be fetched yet; try again in a moment."
+                }
+                Refusal::IntrospectionUnavailable => {
+                    "The issuer could not be asked about this token; try again in a moment."
                 }
                 Refusal::JurisdictionMissing => {
                     "The token does not say where its subject's data lives; log in again."

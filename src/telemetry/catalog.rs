@@ -140,6 +140,17 @@ pub(super) static JWKS_LAST_SUCCESS: Family = gauge(
     &["issuer"],
     "When the key set in use was last fetched, seconds since the epoch; its age is time() minus this.",
 );
+pub(super) static INTROSPECTIONS: Family = counter(
+    "residency_introspections_total",
+    &["issuer", "result"],
+    "Questions to an issuer about a token, by result: active, inactive, failed (no answer).",
+);
+pub(super) static INTROSPECTION_DURATION: Family = Family {
+    name: "residency_introspection_duration_seconds",
+    kind: Kind::Histogram,
+    labels: &["issuer"],
+    help: "Time from a question to an issuer about a token to its answer or its end without one.",
+};
 
 // Control plane.
 pub(super) static REPLICATION_LAG: Family = gauge(
@@ -229,6 +240,8 @@ pub static ALL: &[&Family] = &[
     &TOKEN_FAULTS,
     &JWKS_FETCHES,
     &JWKS_LAST_SUCCESS,
+    &INTROSPECTIONS,
+    &INTROSPECTION_DURATION,
     &REPLICATION_LAG,
     &DATABASE_UP,
     &DATABASE_ROLE,

@@ -7,9 +7,12 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 use super::catalog::{self, Family};
+use super::histogram;
 
 /// Gauges of the control plane.
 pub struct ControlMetrics {
@@ -21,6 +24,8 @@ pub struct ControlMetrics {
     certificate_expiry: GaugeVec,
     jwks_fetches: IntCounterVec,
     jwks_last_success: GaugeVec,
+    introspections: IntCounterVec,
+    introspection_duration: HistogramVec,
     config_generation: IntGauge,
     config_reloads: IntCounterVec,
     config_last_success: IntGauge,
@@ -49,6 +54,10 @@ impl ControlMetrics {
             let (options, names) = labels(family);
             registered(registry, IntCounterVec::new(options, names)?)
         };
+        let family = &catalog::INTROSPECTION_DURATION;
+        let bounds = (0..histogram::BOUNDED).map(|bucket| histogram::bound(bucket) as f64 / 1e6).collect();
+        let options = HistogramOpts::new(family.name, family.help).buckets(bounds);
+        let introspection_duration = HistogramVec::new(options, family.labels)?;
         let generation = IntGauge::with_opts(labels(&catalog::CONFIG_GENERATION).0)?;
         let last_success = IntGauge::with_opts(labels(&catalog::CONFIG_LAST_SUCCESS).0)?;
         let last_applied = Gauge::with_opts(labels(&catalog::CONFIG_LAST_APPLIED).0)?;
@@ -61,6 +70,8 @@ impl ControlMetrics {
             certificate_expiry: gauges(&catalog::CERTIFICATE_EXPIRY)?,
             jwks_fetches: counters(&catalog::JWKS_FETCHES)?,
             jwks_last_success: gauges(&catalog::JWKS_LAST_SUCCESS)?,
+            introspections: counters(&catalog::INTROSPECTIONS)?,
+            introspection_duration: registered(registry, introspection_duration)?,
             config_generation: registered(registry, generation)?,
             config_reloads: counters(&catalog::CONFIG_RELOADS)?,
             config_last_success: registered(registry, last_success)?,
@@ -111,6 +122,12 @@ impl ControlMetrics {
         if succeeded {
             self.jwks_last_success.with_label_values(&[issuer]).set(seconds(at));
         }
+    }
+
+    /// An issuer, named by its endpoint, was asked about a token; `result` is one of a fixed few words.
+    pub fn introspected(&self, issuer: &str, result: &str, took: Duration) {
+        self.introspections.with_label_values(&[issuer, result]).inc();
+        self.introspection_duration.with_label_values(&[issuer]).observe(took.as_secs_f64());
     }
 
     /// A configuration is in use from `at` on; `generation` counts those applied.

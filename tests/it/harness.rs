@@ -3,6 +3,7 @@
 mod ask;
 mod gateway;
 mod internal;
+mod introspection;
 mod issuer;
 mod loopback;
 mod metrics;
@@ -17,6 +18,7 @@ use tokio::time::{Instant, sleep};
 pub use ask::{Answer, Ask};
 pub use gateway::Gateway;
 pub use internal::{Pki, certificates, client_config, connect, migrate};
+pub use introspection::IntrospectionServer;
 pub use issuer::{AUDIENCE, ISSUER, Key, claims, claims_with, jwks, now, unsigned};
 pub use loopback::vacant;
 pub use metrics::Metrics;

@@ -38,6 +38,63 @@ async fn tokens_of_each_asymmetric_algorithm_are_verified_and_name_their_subject
     }
 }
 
+/// Every algorithm there is, from the configuration to the API, and nothing that only looks like one of them.
+#[tokio::test]
+async fn every_configurable_algorithm_works_and_allows_no_other() {
+    let upstream = Upstream::mirror();
+    let mut keys = vec![Key::es256("ES256"), Key::es384("ES384"), Key::eddsa("EdDSA")];
+    keys.extend(Key::RSA.map(|rsa| Key::rsa(rsa.0, rsa)));
+    let setup = Setup::before(&[upstream.address]);
+    setup.write("jwks.json", &jwks(&keys).to_string());
+    let names: Vec<String> = keys.iter().map(|key| format!("'{}'", key.algorithm())).collect();
+    let mut gateway = setup.with(&format!("[token]\nalgorithms = [{}]", names.join(", "))).start().await;
+    let status =
+        async |gateway: &Gateway, token: &str| gateway.send(&Ask::new("GET /me").token(token)).await.status();
+    for key in &keys {
+        let own = key.algorithm();
+        let good = key.token("someone", "eu");
+        assert_eq!(status(&gateway, &good).await, 200, "{own}");
+        let (message, signature) = good.rsplit_once('.').expect("three parts");
+        let others = key.token("another", "eu");
+        let (others_message, others_signature) = others.rsplit_once('.').expect("three parts");
+        let stranger = if let Some(rsa) = Key::RSA.into_iter().find(|rsa| rsa.0 == own) {
+            Key::rsa(own, rsa)
+        } else {
+            match own {
+                "ES256" => Key::es256(own),
+                "ES384" => Key::es384(own),
+                _ => Key::eddsa(own),
+            }
+        };
+        let forged = [
+            format!("{others_message}.{signature}"),
+            format!("{message}.{others_signature}"),
+            format!("{message}.{}", signature.to_ascii_uppercase()),
+            stranger.token("someone", "eu"),
+        ];
+        for token in forged {
+            assert_eq!(status(&gateway, &token).await, 401, "{own}: {token}");
+        }
+        // The same key, honestly used for what it doesn't say: RS256's signature is no PS256's.
+        for alg in Key::RSA.map(|rsa| rsa.0).into_iter().filter(|alg| *alg != own) {
+            let token = key.sign_as(&json!({"alg": alg, "kid": own}), &claims("someone", "eu"));
+            assert_eq!(status(&gateway, &token).await, 401, "{own} called {alg}");
+        }
+    }
+    for key in &keys {
+        gateway.setup.lay(&format!("[token]\nalgorithms = ['{}']", key.algorithm()));
+        gateway.reload().await;
+        for other in &keys {
+            let wanted = if other.algorithm() == key.algorithm() { 200 } else { 401 };
+            crate::harness::eventually("the workers go by the new list", async || {
+                let status = status(&gateway, &other.token("someone", "eu")).await;
+                crate::harness::holds(status == wanted, || format!("{} is {status}", other.algorithm()))
+            })
+            .await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_shared_secret_counts_only_where_one_is_configured() {
     let upstream = Upstream::mirror();

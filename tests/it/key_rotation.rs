@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 use tokio::sync::Notify;
 
-use crate::harness::{Ask, Gateway, Key, Setup, Upstream, eventually, holds, jwks, vacant};
+use crate::harness::{Ask, Gateway, Key, Setup, Upstream, claims, eventually, holds, jwks, vacant};
 
 /// An issuer's key server: what it publishes can be changed, held back and made to fail.
 struct KeyServer {
@@ -141,6 +141,65 @@ async fn invented_key_ids_cost_at_most_a_fetch_a_second() {
     let due = 2 + began.elapsed().as_secs() as usize;
     assert!(keys.fetches() <= due, "{} fetches in {:?}", keys.fetches(), began.elapsed());
     assert_eq!(upstream.requests().len(), 0);
+}
+
+/// Several issuers, several workers, many connections, all at once.
+#[tokio::test]
+async fn invented_key_ids_cost_each_issuer_at_most_a_fetch_a_second_whatever_the_workers() {
+    let upstream = Upstream::mirror();
+    let issuers = ["first", "second", "third"];
+    let keys: Vec<Key> = issuers.iter().map(|name| Key::es256(name)).collect();
+    let servers: Vec<KeyServer> = keys.iter().map(|key| KeyServer::start(&[key])).collect();
+    let mut setup = servers[0].setup(&upstream).with("[listen]\nworkers = 4\n[token]\nissuer = 'first'");
+    let tables = [1, 2].map(|index| {
+        format!(
+            "[[token.issuers]]\nissuer = '{}'\njwks = 'http://{}/keys'\n",
+            issuers[index], servers[index].server.address
+        )
+    });
+    setup.lay(&tables.concat());
+    let gateway = setup.start().await;
+    let token_of = |key: &Key, issuer: &str, subject: &str| {
+        let mut claims = claims(subject, "us");
+        claims["iss"] = issuer.into();
+        key.sign(&claims)
+    };
+    for (key, issuer) in keys.iter().zip(issuers) {
+        assert_eq!(status_of(&gateway, &token_of(key, issuer, "at the start")).await, 200);
+    }
+    let before: Vec<usize> = servers.iter().map(KeyServer::fetches).collect();
+    let began = tokio::time::Instant::now();
+    let mut flood = tokio::task::JoinSet::new();
+    for connection in 0..24_usize {
+        let (address, issuer) = (gateway.http, issuers[connection % 3]);
+        flood.spawn(async move {
+            let mut wire = crate::harness::Wire::connect(address).await;
+            for index in 0_usize.. {
+                let mut claims = claims("someone", "us");
+                claims["iss"] = issuer.into();
+                let invented = Key::eddsa(&format!("invented {connection} {index}")).sign(&claims);
+                let answer = wire.exchange(&Ask::new("GET /me").token(&invented)).await;
+                answer.expect_problem(401, "token-invalid");
+            }
+        });
+    }
+    let fetches = || servers.iter().zip(&before).map(|(server, before)| server.fetches() - before);
+    let mut served = 0_usize;
+    while fetches().min() < Some(3) {
+        for (key, issuer) in keys.iter().zip(issuers) {
+            // Never seen before, so that it takes the keys and not the cache.
+            let token = token_of(key, issuer, &format!("subject {served}"));
+            assert_eq!(status_of(&gateway, &token).await, 200, "{issuer} after {served}");
+            served += 1;
+        }
+    }
+    let counted: Vec<usize> = fetches().collect();
+    let most = began.elapsed().as_secs() as usize + 1;
+    assert!(counted.iter().all(|count| *count <= most), "{counted:?} fetches in {:?}", began.elapsed());
+    let faults = gateway.metrics().await.value("residency_token_faults_total", &[("fault", "key-unknown")]);
+    assert!(faults > 3.0 * most as f64, "{faults} invented ids are no flood");
+    assert!(flood.try_join_next().is_none(), "the flood went on all the time");
+    flood.shutdown().await;
 }
 
 #[tokio::test]

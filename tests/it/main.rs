@@ -18,6 +18,7 @@ mod harness;
 mod health;
 mod hop;
 mod identity;
+mod introspection;
 mod key_rotation;
 mod limits;
 mod observe;

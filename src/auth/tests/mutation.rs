@@ -21,9 +21,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn changed_bytes(edits in prop::collection::vec((any::<usize>(), any::<u8>()), 1..4), which in 0..4_usize) {
+    fn changed_bytes(edits in prop::collection::vec((any::<usize>(), any::<u8>()), 1..4), which in 0..9_usize) {
         let (algorithm, kid) = [
-            (Algorithm::Rs256, "rsa"), (Algorithm::Ps256, "rsa"), (Algorithm::Es256, "p256"), (Algorithm::EdDsa, "ed"),
+            (Algorithm::Rs256, "rsa"), (Algorithm::Rs384, "rsa"), (Algorithm::Rs512, "rsa"),
+            (Algorithm::Ps256, "rsa"), (Algorithm::Ps384, "rsa"), (Algorithm::Ps512, "rsa"),
+            (Algorithm::Es256, "p256"), (Algorithm::Es384, "p384"), (Algorithm::EdDsa, "ed"),
         ][which];
         never_verifies(algorithm, kid, &verifier(), &edits);
     }

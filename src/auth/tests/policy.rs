@@ -51,6 +51,58 @@ fn urls_that_can_be_fetched() {
 }
 
 #[test]
+fn introspection_fits_the_rest_of_the_list() {
+    let asked_at = |url: &str| {
+        Some(Introspection {
+            url: url.to_owned(),
+            client: None,
+            tokens: IntrospectedTokens::Opaque,
+            keep: Duration::from_mins(1),
+            keep_refused: Duration::from_secs(10),
+            timeout: Duration::from_secs(2),
+            per_second: 100,
+        })
+    };
+    for (url, good) in [
+        ("https://auth.acme.com/introspect", true),
+        ("http://127.0.0.1:8080/introspect", true),
+        ("http://[::1]:8080/introspect", true),
+        ("http://localhost/introspect", true),
+        ("http://auth.acme.com/introspect", false),
+        ("http://127.0.0.1.acme.com/introspect", false),
+        ("https://user:pass@auth.acme.com/introspect", false),
+        ("auth.acme.com", false),
+        ("", false),
+    ] {
+        let policy = IssuerPolicy { introspection: asked_at(url), ..policy() };
+        let faults = Verifier::new(vec![policy], None).err();
+        let expected = (!good).then(|| vec![PolicyFault::BadIntrospectionUrl { index: 0 }]);
+        assert_eq!(faults, expected, "{url}");
+    }
+    let good = asked_at("https://auth.acme.com/introspect");
+    let named = |name: &str| Some(name.to_owned());
+    let keyless = IssuerPolicy { keys: KeySource::None, algorithms: vec![], issuer: named("a"), ..policy() };
+    let with_algorithm = IssuerPolicy {
+        issuer: named("b"),
+        algorithms: vec![Algorithm::Rs256],
+        introspection: good.clone(),
+        ..keyless.clone()
+    };
+    let beside_secret = IssuerPolicy { issuer: named("c"), introspection: good.clone(), ..secret_policy() };
+    let fine = IssuerPolicy { introspection: good, ..keyless.clone() };
+    assert!(Verifier::new(vec![fine], None).is_ok());
+    assert_eq!(
+        Verifier::new(vec![keyless, with_algorithm, beside_secret], None).err(),
+        Some(vec![
+            PolicyFault::NothingToGoBy { index: 0 },
+            PolicyFault::AlgorithmWithoutKey { index: 1, algorithm: Algorithm::Rs256 },
+            PolicyFault::SeveralIntrospect { index: 2 },
+            PolicyFault::IntrospectionBesideSecret { index: 2 },
+        ])
+    );
+}
+
+#[test]
 fn secrets_are_long_and_silent() {
     assert_eq!(HmacSecret::new(&SECRET[1..]), Err(SecretTooShort));
     let policy = secret_policy();
@@ -104,6 +156,10 @@ fn fault_labels_are_distinct() {
         TokenFault::AudienceMismatch,
         TokenFault::Expired,
         TokenFault::NotYetValid,
+        TokenFault::Inactive,
+        TokenFault::AnswerDiffers,
+        TokenFault::IntrospectionUnavailable,
+        TokenFault::IntrospectionLimited,
     ];
     let codes: std::collections::BTreeSet<_> = faults.iter().map(TokenFault::code).collect();
     assert_eq!(codes.len(), faults.len());

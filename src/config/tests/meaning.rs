@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::auth::{Algorithm, KeySource, RequiredClaims, TokenSource};
+use crate::auth::{Algorithm, IntrospectedTokens, KeySource, RequiredClaims, TokenSource};
 use crate::domain::countries::Country;
 use crate::domain::decide::{Access, Reads};
 use crate::domain::graphql::GraphQlRule;
@@ -121,6 +121,47 @@ fn an_issuer_takes_from_token_what_it_leaves_out_but_not_who_it_is() {
         assert_eq!(issuer.required, RequiredClaims { iss: true, aud: true, exp: true, nbf: false });
     }
     assert_eq!((first.claims.subject.as_str(), second.claims.subject.as_str()), ("sub", "org_id"));
+}
+
+#[test]
+fn introspection_stands_beside_keys_or_in_their_place_and_is_not_inherited() {
+    let sidecar = "region = \"r\"\nupstream = \"127.0.0.1:3000\"\nserves = [\"us\"]\n";
+    let asked = "introspection = \"https://a.example/introspect\"\n";
+    let issuers = |keys: &str| config(&format!("{sidecar}{keys}"), &complete_environment()).token.issuers;
+
+    let alone = issuers(&format!("[token]\n{asked}"));
+    assert_eq!((&alone[0].keys, alone[0].algorithms.len()), (&KeySource::None, 0));
+    let introspection = alone[0].introspection.as_ref().expect("it is configured");
+    assert_eq!(introspection.url, "https://a.example/introspect");
+    assert_eq!((introspection.client.as_ref(), introspection.tokens), (None, IntrospectedTokens::Opaque));
+    assert_eq!(
+        (introspection.keep, introspection.keep_refused),
+        (Duration::from_mins(1), Duration::from_secs(10))
+    );
+    assert_eq!((introspection.timeout, introspection.per_second), (Duration::from_secs(2), 500));
+
+    let beside = issuers(&format!(
+        "jwks = \"file:/k\"\n[token]\n{asked}client_id = \"gateway\"\nclient_secret = \"env:JWT_SECRET\"\n\
+         introspect = \"all\"\nintrospection_cache_s = 5\nintrospection_negative_s = 0\n\
+         introspection_timeout_ms = 100\nintrospection_per_s = 7\n"
+    ));
+    assert_eq!(beside[0].keys, KeySource::File("/k".into()));
+    assert_eq!(beside[0].algorithms, Algorithm::DEFAULT);
+    let introspection = beside[0].introspection.as_ref().expect("it is configured");
+    let client = introspection.client.as_ref().expect("both parts are written");
+    assert_eq!((client.id.as_str(), client.secret.expose().len()), ("gateway", 41));
+    assert_eq!(introspection.tokens, IntrospectedTokens::All);
+    assert_eq!((introspection.keep, introspection.keep_refused), (Duration::from_secs(5), Duration::ZERO));
+    assert_eq!((introspection.timeout, introspection.per_second), (Duration::from_millis(100), 7));
+
+    let two = issuers(&format!(
+        "[token]\nissuer = \"a\"\n{asked}introspection_cache_s = 5\n[[token.issuers]]\nissuer = \"b\"\njwks = \"file:/k\"\n"
+    ));
+    assert!(two[0].introspection.is_some() && two[1].introspection.is_none());
+    let second = issuers(&format!(
+        "[token]\nissuer = \"a\"\njwks = \"file:/k\"\nalgorithms = [\"ES256\"]\n[[token.issuers]]\nissuer = \"b\"\n{asked}"
+    ));
+    assert_eq!((&second[1].keys, second[1].algorithms.len()), (&KeySource::None, 0));
 }
 
 #[test]

@@ -140,6 +140,43 @@ certificate = "file:/etc/residency/chain.pem"
 }
 
 #[test]
+fn introspection_that_does_not_fit() {
+    insta::assert_snapshot!(report_of(
+        r#"
+region = "us-east"
+upstream = "127.0.0.1:3000"
+serves = ["us"]
+[token]
+issuer = "a"
+jwks = "file:/k"
+client_id = "gateway"
+introspection_cache_s = 60
+[[token.issuers]]
+issuer = "b"
+introspection = "http://auth.example.com/introspect"
+client_secret = "env:NOT_SET"
+introspect = "jwt"
+introspection_cache_s = 0
+introspection_negative_s = 301
+introspection_timeout_ms = "2s"
+introspection_per_s = 0
+[[token.issuers]]
+issuer = "c"
+hs256_secret = "0123456789012345678901234567890123456789"
+introspection = "https://user:secret-password@auth.example.com/introspect"
+client_id = "gateway"
+[[token.issuers]]
+issuer = "d"
+introspection = "https://auth.example.com/introspect"
+algorithms = ["RS256"]
+[[token.issuers]]
+issuer = "e"
+introspections = "https://auth.example.com/introspect"
+"#
+    ));
+}
+
+#[test]
 fn nothing_at_all() {
     insta::assert_snapshot!(report_of(""));
 }
@@ -230,6 +267,10 @@ audience = "api"
 jwks = "http://auth.example.com/jwks.json"
 leeway_s = 301
 require = ["iss"]
+introspection = "https://auth.example.com/introspect"
+client_id = "gateway"
+client_secret = "stands in the file"
+introspection_cache_s = 301
 [jurisdictions.us]
 home = "us-east"
 [regions.us-east]
@@ -266,6 +307,11 @@ serves = ["env:SECRET_C"]
 mode = "env:SECRET_A"
 [token]
 hs256_secret = "secret-short"
+introspection = "http://u:secret-inline@auth.example.com/"
+client_id = "env:SECRET_A"
+client_secret = "env:SECRET_B"
+introspect = "env:SECRET_C"
+introspection_per_s = "env:SECRET_A"
 [api]
 signing_secret = "env:SECRET_A"
 [log]

@@ -62,6 +62,7 @@ fn exercised() -> Metrics {
         true,
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_001),
     );
+    control.introspected("https://auth.acme.com/introspect", "active", Duration::from_millis(3));
     control.config_applied(1, SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_002));
     metrics
 }

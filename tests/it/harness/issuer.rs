@@ -9,7 +9,9 @@ use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
+    KeyPair as _, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384,
+    RSA_PSS_SHA512, RsaKeyPair, RsaSignatureEncoding,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -25,15 +27,34 @@ pub struct Key {
 }
 
 enum Pair {
-    Rsa(RsaKeyPair),
+    Rsa(RsaKeyPair, &'static str, &'static RsaSignatureEncoding),
     P256(EcdsaKeyPair),
+    P384(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
     Secret(Vec<u8>),
 }
 
 impl Key {
+    /// What RSA keys sign with, by JWA name.
+    pub const RSA: [(&'static str, &'static RsaSignatureEncoding); 6] = [
+        ("RS256", &RSA_PKCS1_SHA256),
+        ("RS384", &RSA_PKCS1_SHA384),
+        ("RS512", &RSA_PKCS1_SHA512),
+        ("PS256", &RSA_PSS_SHA256),
+        ("PS384", &RSA_PSS_SHA384),
+        ("PS512", &RSA_PSS_SHA512),
+    ];
+
     pub fn rs256(kid: &str) -> Self {
-        Self::new(kid, Pair::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).expect("a key")))
+        Self::rsa(kid, Self::RSA[0])
+    }
+
+    pub fn rsa(kid: &str, (name, encoding): (&'static str, &'static RsaSignatureEncoding)) -> Self {
+        Self::new(kid, Pair::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).expect("a key"), name, encoding))
+    }
+
+    pub fn es384(kid: &str) -> Self {
+        Self::new(kid, Pair::P384(EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).expect("a key")))
     }
 
     pub fn es256(kid: &str) -> Self {
@@ -60,8 +81,9 @@ impl Key {
 
     pub fn algorithm(&self) -> &'static str {
         match &self.pair {
-            Pair::Rsa(_) => "RS256",
+            Pair::Rsa(_, name, _) => name,
             Pair::P256(_) => "ES256",
+            Pair::P384(_) => "ES384",
             Pair::Ed25519(_) => "EdDSA",
             Pair::Secret(_) => "HS256",
         }
@@ -70,14 +92,16 @@ impl Key {
     /// The public half (RFC 7518 §6, RFC 8037 §2).
     pub fn jwk(&self) -> Value {
         let mut jwk = match &self.pair {
-            Pair::Rsa(pair) => {
+            Pair::Rsa(pair, ..) => {
                 let n = pair.public_key().modulus().big_endian_without_leading_zero().to_vec();
                 let e = pair.public_key().exponent().big_endian_without_leading_zero().to_vec();
                 json!({"kty": "RSA", "n": encode(n), "e": encode(e)})
             }
-            Pair::P256(pair) => {
-                let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
-                json!({"kty": "EC", "crv": "P-256", "x": encode(x), "y": encode(y)})
+            Pair::P256(pair) | Pair::P384(pair) => {
+                let point = &pair.public_key().as_ref()[1..];
+                let (x, y) = point.split_at(point.len() / 2);
+                let curve = if point.len() == 64 { "P-256" } else { "P-384" };
+                json!({"kty": "EC", "crv": curve, "x": encode(x), "y": encode(y)})
             }
             Pair::Ed25519(pair) => {
                 json!({"kty": "OKP", "crv": "Ed25519", "x": encode(pair.public_key())})
@@ -108,12 +132,14 @@ impl Key {
         let bytes = message.as_bytes();
         let random = SystemRandom::new();
         let signature = match &self.pair {
-            Pair::Rsa(pair) => {
+            Pair::Rsa(pair, _, encoding) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, &random, bytes, &mut signature).expect("RSA signs");
+                pair.sign(*encoding, &random, bytes, &mut signature).expect("RSA signs");
                 signature
             }
-            Pair::P256(pair) => pair.sign(&random, bytes).expect("ECDSA signs").as_ref().to_vec(),
+            Pair::P256(pair) | Pair::P384(pair) => {
+                pair.sign(&random, bytes).expect("ECDSA signs").as_ref().to_vec()
+            }
             Pair::Ed25519(pair) => pair.sign(bytes).as_ref().to_vec(),
             Pair::Secret(secret) => {
                 hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), bytes).as_ref().to_vec()
