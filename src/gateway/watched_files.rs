@@ -65,7 +65,7 @@ impl WatchedFiles {
         let issuers = config.token.issuers.iter().enumerate();
         groups.extend(issuers.filter_map(|(index, issuer)| match &issuer.keys {
             KeySource::File(path) => Some(Watched::look(Group::Jwks(index), vec![path.clone()])),
-            KeySource::Url(_) | KeySource::Secret(_) => None,
+            KeySource::Url(_) | KeySource::Secret(_) | KeySource::None => None,
         }));
         Self { groups }
     }
