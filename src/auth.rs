@@ -27,6 +27,7 @@ mod introspection;
 mod jwks;
 mod key_ring;
 mod key_set;
+mod pem_keys;
 mod policy;
 mod refresher;
 mod strict_json;
@@ -48,6 +49,7 @@ pub use introspection::{
 pub use jwks::{JwkRefusal, JwksDocument, JwksFault};
 pub use key_ring::{KeyRing, KeyStatus, KeysVersion, Refetch};
 pub use key_set::KeySet;
+pub use pem_keys::PemFault;
 pub use policy::{
     ClaimNames, HmacSecret, IssuerPolicy, KeySource, PolicyFault, RequiredClaims, SecretTooShort,
 };

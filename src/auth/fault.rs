@@ -103,7 +103,7 @@ pub enum TokenFault {
     NotYetValid,
     #[error("the issuer says that it is not active")]
     Inactive,
-    #[error("the issuer's answer names another subject than the token")]
+    #[error("the issuer's answer names another subject or jurisdiction than the token")]
     AnswerDiffers,
     #[error("the issuer gave no answer about it")]
     IntrospectionUnavailable,

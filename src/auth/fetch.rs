@@ -1,4 +1,4 @@
-//! Getting a JWKS document from where it lives: a URL or a file.
+//! Getting keys from where they live: a JWKS document at a URL or in a file, or a PEM file.
 //!
 //! Bounded in time and size. Redirects are not followed: whoever could plant one would choose our keys. Connections are
 //! not kept: minutes lie between fetches.
@@ -20,7 +20,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::{JwksDocument, JwksFault, KeySet, KeySource};
+use super::{JwksDocument, JwksFault, KeySet, KeySource, PemFault, pem_keys};
 
 /// Real documents have a few KiB.
 pub const MAX_JWKS_BYTES: usize = 256 * 1024;
@@ -45,6 +45,8 @@ pub enum FetchFault {
     File(#[source] std::io::Error),
     #[error("the document is no key set")]
     Document(#[from] JwksFault),
+    #[error("the PEM file gives no keys")]
+    Pem(#[from] PemFault),
 }
 
 /// Why a fetcher can't be made.
@@ -130,6 +132,9 @@ pub(super) fn is_plain_remote(url: &str) -> bool {
 }
 
 fn read_document(source: &KeySource, bytes: &[u8]) -> Result<KeySet, FetchFault> {
+    if matches!(source, KeySource::File(_)) && pem_keys::is_pem(bytes) {
+        return Ok(pem_keys::parse(bytes)?);
+    }
     let document = JwksDocument::parse(bytes)?;
     for (kid, refusal) in &document.refused {
         tracing::warn!(%source, kid, %refusal, "key left out of an issuer's key set");

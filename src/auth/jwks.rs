@@ -126,8 +126,12 @@ fn may_verify(jwk: &Map<String, Value>) -> Result<bool, JwkRefusal> {
 }
 
 fn rsa(jwk: &Map<String, Value>) -> Result<KeyMaterial, JwkRefusal> {
-    let modulus = unpadded(&bytes(jwk, "n")?);
-    let exponent = unpadded(&bytes(jwk, "e")?);
+    rsa_of(&bytes(jwk, "n")?, &bytes(jwk, "e")?)
+}
+
+/// An RSA key by its numbers, big-endian.
+pub(super) fn rsa_of(modulus: &[u8], exponent: &[u8]) -> Result<KeyMaterial, JwkRefusal> {
+    let (modulus, exponent) = (unpadded(modulus), unpadded(exponent));
     let bits = modulus.first().map_or(0, |first| modulus.len() * 8 - first.leading_zeros() as usize);
     let odd = exponent.last().is_some_and(|last| last % 2 == 1);
     if !RSA_BITS.contains(&bits) || !odd || exponent == [1] || exponent.len() > MAX_EXPONENT_BYTES {

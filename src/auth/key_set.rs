@@ -32,6 +32,8 @@ pub(super) enum KeyMaterial {
 #[derive(Clone)]
 pub(super) struct VerificationKey {
     kid: Option<String>,
+    /// It has no name where it comes from, so a token may call it what it likes.
+    nameless: bool,
     /// The key's own `alg`.
     only: Option<Algorithm>,
     material: KeyMaterial,
@@ -63,8 +65,7 @@ impl KeySet {
 
     pub(super) fn of_secret(secret: &HmacSecret) -> Self {
         let material = KeyMaterial::Hmac(secret.expose().to_vec());
-        let key = VerificationKey { kid: None, only: None, prepared: material.prepare(), material };
-        Self { keys: vec![key] }
+        Self { keys: VerificationKey::nameless(material).into_iter().collect() }
     }
 
     /// The key that must verify a token with this `kid` and `alg`.
@@ -102,7 +103,13 @@ impl fmt::Debug for KeySet {
 impl VerificationKey {
     /// None when the numbers are no valid public key: a point off its curve, an RSA key the library won't use.
     pub(super) fn new(kid: Option<String>, only: Option<Algorithm>, material: KeyMaterial) -> Option<Self> {
-        material.is_valid().then(|| Self { kid, only, prepared: material.prepare(), material })
+        let nameless = false;
+        material.is_valid().then(|| Self { kid, nameless, only, prepared: material.prepare(), material })
+    }
+
+    /// A configured secret, or a key from a PEM file. None as above.
+    pub(super) fn nameless(material: KeyMaterial) -> Option<Self> {
+        Self::new(None, None, material).map(|key| Self { nameless: true, ..key })
     }
 
     /// Whether the signature (base64url) over the message holds.
@@ -116,13 +123,12 @@ impl VerificationKey {
         self.only.is_none_or(|only| only == algorithm) && self.material.fits(algorithm)
     }
 
-    /// A configured secret has no name of its own, so a token may call it what it likes.
     fn answers_to(&self, kid: &str) -> bool {
-        matches!(self.material, KeyMaterial::Hmac(_)) || self.kid.as_deref() == Some(kid)
+        self.nameless || self.kid.as_deref() == Some(kid)
     }
 
-    fn identity(&self) -> (Option<&str>, Option<&'static str>, &KeyMaterial) {
-        (self.kid.as_deref(), self.only.map(Algorithm::name), &self.material)
+    fn identity(&self) -> (Option<&str>, bool, Option<&'static str>, &KeyMaterial) {
+        (self.kid.as_deref(), self.nameless, self.only.map(Algorithm::name), &self.material)
     }
 }
 

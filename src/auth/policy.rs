@@ -53,7 +53,7 @@ pub struct ClaimNames {
 pub enum KeySource {
     /// A JWKS document at an `https` (or, for a sidecar on loopback, `http`) URL.
     Url(String),
-    /// A JWKS document in a file.
+    /// A JWKS document in a file, or public keys in PEM.
     File(PathBuf),
     /// A shared secret for HS256.
     Secret(HmacSecret),

@@ -7,6 +7,7 @@ mod extract;
 mod flight;
 mod jwks;
 mod mutation;
+mod pem_keys;
 mod policy;
 mod refresh;
 mod refusals;

@@ -91,7 +91,10 @@ impl Verifier {
             return Ok(verified);
         }
         let meaning = introspector.ask(token, true).await?;
-        if meaning.subject.is_some() && meaning.subject != verified.subject {
+        let other_subject = meaning.subject.is_some() && meaning.subject != verified.subject;
+        let elsewhere =
+            meaning.jurisdiction != ClaimValue::Missing && meaning.jurisdiction != verified.jurisdiction;
+        if other_subject || elsewhere {
             return Err(TokenFault::AnswerDiffers);
         }
         let expires_at = verified.expires_at.map_or(meaning.expires_at, |own| own.min(meaning.expires_at));

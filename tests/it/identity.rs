@@ -191,6 +191,27 @@ async fn tokens_that_prove_nothing_are_refused_and_reach_no_api() {
     gateway.send(&Ask::new("GET /me").token(&good)).await.expect_ok();
 }
 
+/// As issuers without a JWKS have it: the public half of the key they sign with, in a file.
+#[tokio::test]
+async fn a_public_key_in_pem_verifies_and_a_private_one_is_not_taken() {
+    let upstream = Upstream::mirror();
+    let setup = Setup::before(&[upstream.address]);
+    let key = Key::rs256("whatever");
+    setup.write("public.pem", &key.public_pem());
+    let mut gateway = setup.with("[token]\njwks = 'file:public.pem'\njwks_refresh_s = 1").start().await;
+    let good = Ask::new("GET /me").token(&key.token("someone", "us"));
+    gateway.send(&good).await.expect_ok();
+    let stranger = Key::rs256("whatever").token("someone", "us");
+    gateway.send(&Ask::new("GET /me").token(&stranger)).await.expect_problem(401, "token-invalid");
+    // It isn't looked at, whatever else is in the file; the last good key stays.
+    let both = key.public_pem() + "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n";
+    gateway.setup.write("public.pem", &both);
+    gateway.logged("holds a private key").await;
+    gateway.send(&good).await.expect_ok();
+    gateway.reload().await;
+    gateway.send(&Ask::new("GET /me").token(&key.token("another", "us"))).await.expect_ok();
+}
+
 #[tokio::test]
 async fn required_claims_are_as_configured() {
     let upstream = Upstream::mirror();

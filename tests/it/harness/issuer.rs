@@ -5,6 +5,7 @@
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
+use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
@@ -14,7 +15,7 @@ use aws_lc_rs::signature::{
     RSA_PSS_SHA512, RsaKeyPair, RsaSignatureEncoding,
 };
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 pub const ISSUER: &str = "https://auth.test";
@@ -110,6 +111,16 @@ impl Key {
         };
         jwk["kid"] = json!(self.kid);
         jwk
+    }
+
+    /// The same, as `openssl rsa -pubout` writes it.
+    pub fn public_pem(&self) -> String {
+        let Pair::Rsa(pair, ..) = &self.pair else { panic!("only RSA keys are needed in PEM") };
+        let der: PublicKeyX509Der<'_> = pair.public_key().as_der().expect("a key has a form");
+        let body = STANDARD.encode(der.as_ref());
+        let lines: Vec<&str> =
+            body.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).expect("ASCII")).collect();
+        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"))
     }
 
     /// A good token of `subject`, valid for an hour.

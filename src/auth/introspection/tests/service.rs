@@ -273,14 +273,16 @@ fn a_withdrawn_signed_token_is_refused_where_all_are_asked_about() {
             claims["sub"] = json!(subject);
             sign(Algorithm::EdDsa, "ed", &claims)
         };
-        let (good, withdrawn, differs) = (token("1"), token("2"), token("3"));
-        issuer.activate(&good, json!({}));
+        let (good, withdrawn, differs, moved) = (token("1"), token("2"), token("3"), token("4"));
+        issuer.activate(&good, json!({"sub": "1", "region": "eu"}));
         issuer.activate(&differs, json!({"sub": "somebody else"}));
+        issuer.activate(&moved, json!({"sub": "4", "region": "us"}));
         let verified = running.ask(&good).await.unwrap();
         assert_eq!((verified.issuer_index, verified.subject.as_deref()), (1, Some("1")));
         assert!(verified.expires_at.unwrap() <= now() + 60, "asked again before it expires");
         assert_eq!(running.ask(&withdrawn).await, Err(TokenFault::Inactive));
         assert_eq!(running.ask(&differs).await, Err(TokenFault::AnswerDiffers));
+        assert_eq!(running.ask(&moved).await, Err(TokenFault::AnswerDiffers));
         let asked = issuer.seen().len();
         // A forgery ends at the signature, and another issuer's tokens are none of this one's business.
         let (message, _) = good.rsplit_once('.').unwrap();
