@@ -1,14 +1,11 @@
 //! What a request's headers cost: taking out what must not pass, saying for whom it is sent on.
 use std::hint::black_box;
-use std::sync::Arc;
-use std::time::Duration;
+use std::rc::Rc;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
-use residency::clock::CoarseClock;
-use residency::config::Timeouts;
 use residency::domain::decide::Entry;
-use residency::gateway::connection::{Activity, Client};
+use residency::gateway::connection::Peer;
 use residency::gateway::headers::{add_forwarded, strip};
+use residency::http1::Fields;
 
 #[global_allocator]
 static ALLOCATIONS: divan::AllocProfiler = divan::AllocProfiler::system();
@@ -31,51 +28,40 @@ const BROWSER: [(&str, &str); 10] = [
     ("connection", "keep-alive"),
 ];
 
-fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-    lines
-        .iter()
-        .map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
-        .collect()
+fn fields(lines: &[(&str, &str)]) -> Fields {
+    let mut fields = Fields::default();
+    for (name, value) in lines {
+        fields.add(name, value.as_bytes());
+    }
+    fields
 }
 
-fn client() -> Client {
-    let minute = Duration::from_mins(1);
-    let timeouts = Timeouts {
-        header: minute,
-        idle: minute,
-        connect: minute,
-        first_byte: minute,
-        upstream_idle: minute,
-        stream_idle: minute,
-        drain: minute,
-    };
-    let activity = Activity::new(&Arc::new(CoarseClock::default()), &timeouts);
-    Client::new([192, 0, 2, 7].into(), Entry::Edge, true, activity)
+fn peer() -> Rc<Peer> {
+    Peer::new([192, 0, 2, 7].into(), Entry::Edge, true)
 }
 
 #[divan::bench]
 fn browser_request(bencher: divan::Bencher<'_, '_>) {
-    let client = client();
-    bencher.with_inputs(|| headers(&BROWSER)).bench_local_refs(|headers| {
+    let peer = peer();
+    bencher.with_inputs(|| fields(&BROWSER)).bench_local_refs(|headers| {
         strip(black_box(headers), false);
-        add_forwarded(headers, &client, false);
+        add_forwarded(headers, &peer, false);
     });
 }
 
 #[divan::bench]
 fn forged_request(bencher: divan::Bencher<'_, '_>) {
-    let client = client();
+    let peer = peer();
     let forged = || {
-        let mut headers = headers(&BROWSER);
-        headers.extend(self::headers(&[
+        let forgeries = [
             ("residency-jurisdiction", "us"),
             ("residency-subject", "root"),
             ("x-forwarded-for", "203.0.113.9"),
-        ]));
-        headers
+        ];
+        fields(&[&BROWSER[..], &forgeries].concat())
     };
     bencher.with_inputs(forged).bench_local_refs(|headers| {
         strip(black_box(headers), false);
-        add_forwarded(headers, &client, false);
+        add_forwarded(headers, &peer, false);
     });
 }

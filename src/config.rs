@@ -80,8 +80,10 @@ pub struct Config {
     /// Which scripts may read the gateway's own answers to requests without a route of their own: see [`Config::cors_of`].
     pub cors: Option<Arc<Cors>>,
     pub listen: Listen,
-    /// Certificate for the public TLS listener.
-    pub tls: Option<CertificateFiles>,
+    /// Whether files are looked at for changes.
+    pub reload: ReloadOn,
+    /// Certificates and terms of the public TLS listener.
+    pub tls: Option<TlsSettings>,
     /// Directory with `ca.crt`, `<region>.crt`, `<region>.key`.
     pub internal_tls: Option<PathBuf>,
     /// Peers whose `Forwarded` and `X-Forwarded-*` are believed.
@@ -117,6 +119,42 @@ pub struct Listen {
     pub admin: Option<SocketAddr>,
     /// Threads that serve requests, each with a listener of its own on the same address.
     pub workers: usize,
+    /// Clients may speak HTTP/2: by ALPN over TLS, with prior knowledge without.
+    pub http2: bool,
+}
+
+/// What makes a gateway read its files again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReloadOn {
+    /// SIGHUP alone.
+    Signal,
+    /// SIGHUP, or a file that has changed.
+    Change,
+}
+
+/// What the public TLS listener shows to clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// For clients that name nothing we know.
+    pub default: CertificateFiles,
+    pub others: Vec<NamedCertificate>,
+    /// Such clients are refused instead.
+    pub strict_sni: bool,
+    pub min_version: TlsVersion,
+}
+
+/// A certificate for some names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedCertificate {
+    pub files: CertificateFiles,
+    /// In lower case, a wildcard as `*.` and the rest; the certificate's own when empty.
+    pub names: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsVersion {
+    V12,
+    V13,
 }
 
 /// PEM files.
@@ -212,6 +250,11 @@ impl Config {
     /// The settings of this gateway's own region.
     pub fn own_region(&self) -> &RegionSettings {
         &self.regions[self.region.index()]
+    }
+
+    /// Some script may read something of the gateway's own.
+    pub fn has_cors(&self) -> bool {
+        self.cors.is_some() || self.routes.rules().iter().any(|rule| rule.cors.is_some())
     }
 
     /// Which scripts may read what the gateway itself answers to a request with this rule, or with none.

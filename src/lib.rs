@@ -2,12 +2,14 @@
 //!
 //! Two programs share this library: `residency-gateway`, the proxy in the path of every request, and
 //! `residency-migrate`, the companion for one-off jobs. Dependencies point down only:
-//! `bin` → applications (`gateway`, `pki`) → edges (`config`, `auth`, `upstream`, `postgres`, `tls`, `telemetry`) → `domain`.
+//! `bin` → applications (`gateway`, `pki`) → edges (`config`, `auth`, `upstream`, `http1`, `postgres`, `tls`,
+//! `telemetry`) → `domain`.
 pub mod auth;
 pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod gateway;
+pub mod http1;
 pub mod pki;
 pub mod postgres;
 pub mod telemetry;

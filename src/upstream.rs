@@ -14,24 +14,24 @@ mod body;
 mod connection;
 mod control;
 mod endpoint;
-mod gate;
+mod http2;
 mod io;
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{Request, Response};
-
 pub use body::{RequestBody, UpstreamBody};
-pub use connection::EndedEarly;
 pub use control::{ControlFault, ControlLink};
 pub use endpoint::{Counted, Limits, Target};
-pub use io::{Dial, UpstreamIo};
+pub use http2::Local;
+pub use io::Dial;
 
 use crate::clock::{CoarseClock, Millis};
 use crate::config::Endpoint;
 use crate::domain::decide::Permit;
+use crate::domain::upstream_groups::UpstreamGroup;
+use crate::http1::{BodyFault, Prefixed, RequestHead, ResponseHead};
 use crate::telemetry::WorkerMetrics;
 
 /// Endpoints of one region that are tried: as many as a word has bits.
@@ -39,15 +39,49 @@ const MOST_ENDPOINTS: usize = 64;
 
 /// One worker's way to every region.
 pub struct Upstreams {
-    /// By region index: the API of the own region, the gateway of any other; empty where there is none.
-    regions: Vec<Vec<Rc<Target>>>,
+    /// The own region's processes, by [`UpstreamGroup::index`].
+    groups: Vec<Vec<Rc<Target>>>,
+    /// By region index: the gateways of other regions; empty where there is none.
+    gateways: Vec<Vec<Rc<Target>>>,
     /// Where the next look for the least busy endpoint starts.
     turn: Cell<usize>,
     metrics: Arc<WorkerMetrics>,
 }
 
-/// A request on its way. Whoever sends it takes it out; while it is there, nothing of it has been sent.
-pub type Outgoing = Option<Request<RequestBody>>;
+/// Whom requests may go to, and how.
+pub struct Endpoints {
+    /// The gateway's own region, as an index.
+    pub own: usize,
+    /// Its processes, by [`UpstreamGroup::index`].
+    pub groups: Vec<Vec<(Endpoint, Dial)>>,
+    /// Other regions' gateways, by region index.
+    pub gateways: Vec<Vec<(Endpoint, Dial)>>,
+}
+
+/// A request on its way.
+#[derive(Debug)]
+pub struct Request {
+    pub head: RequestHead,
+    pub body: RequestBody,
+}
+
+/// Whoever sends the request takes it out; while it is there, nothing of it has been sent.
+pub type Outgoing = Option<Request>;
+
+/// What an upstream answered.
+#[derive(Debug)]
+pub struct Response {
+    pub head: ResponseHead,
+    pub body: UpstreamBody,
+}
+
+/// What an upstream answered to a request for an upgrade.
+#[derive(Debug)]
+pub enum Answered {
+    /// It is granted: head, and the stream behind it.
+    Switched(ResponseHead, Prefixed),
+    Response(Response),
+}
 
 /// Why a request was not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -64,8 +98,12 @@ pub enum FaultKind {
     Exhausted,
     /// The connection ended before the response's head.
     Closed,
-    /// What came back is no HTTP/1.1 response.
+    /// What came back is no response, or one that can be read in two ways.
     Protocol,
+    /// The client broke off within its body.
+    Request,
+    /// The client's body can be read in two ways.
+    RequestMalformed,
 }
 
 impl FaultKind {
@@ -77,6 +115,16 @@ impl FaultKind {
             Self::Exhausted => "exhausted",
             Self::Closed => "closed",
             Self::Protocol => "protocol",
+            Self::Request => "request",
+            Self::RequestMalformed => "request-malformed",
+        }
+    }
+
+    /// Whose body could not be sent on.
+    const fn of_request(fault: &BodyFault) -> Self {
+        match fault {
+            BodyFault::Malformed(_) => Self::RequestMalformed,
+            _ => Self::Request,
         }
     }
 }
@@ -84,7 +132,7 @@ impl FaultKind {
 impl Upstreams {
     /// Targets that `previous` has already are taken over with their connections.
     pub fn new(
-        regions: Vec<Vec<(Endpoint, Dial)>>,
+        endpoints: Endpoints,
         limits: Limits,
         metrics: &Arc<WorkerMetrics>,
         previous: Option<&Self>,
@@ -98,25 +146,38 @@ impl Upstreams {
                 .cloned()
                 .unwrap_or_else(|| Rc::new(Target::new(endpoint, dial, limits, counted)))
         };
-        let regions = regions
-            .into_iter()
-            .enumerate()
-            .map(|(region, endpoints)| {
-                endpoints.into_iter().map(|(endpoint, dial)| target(region, endpoint, dial)).collect()
-            })
-            .collect();
-        Self { regions, metrics: Arc::clone(metrics), turn: Cell::default() }
+        let targets = |region: usize, endpoints: Vec<(Endpoint, Dial)>| {
+            endpoints.into_iter().map(|(endpoint, dial)| target(region, endpoint, dial)).collect()
+        };
+        let Endpoints { own, groups, gateways } = endpoints;
+        Self {
+            groups: groups.into_iter().map(|group| targets(own, group)).collect(),
+            gateways: gateways.into_iter().enumerate().map(|(region, one)| targets(region, one)).collect(),
+            metrics: Arc::clone(metrics),
+            turn: Cell::default(),
+        }
     }
 
-    /// Sends one request to the permit's region and waits for the response's head. After a fault the request is still in
+    /// The permit's destination: processes of the group in this region, or the gateway of another.
+    fn targets_of(&self, permit: &Permit, group: UpstreamGroup) -> &[Rc<Target>] {
+        let targets = if permit.leaves_region() {
+            self.gateways.get(permit.destination().index())
+        } else {
+            self.groups.get(group.index())
+        };
+        targets.map_or(&[], Vec::as_slice)
+    }
+
+    /// Sends one request to the permit's region, to a process of `group` if it is this one, and waits for the response's head. After a fault the request is still in
     /// `request` if no byte of it was sent.
     pub async fn send(
         &self,
         permit: &Permit,
+        group: UpstreamGroup,
         clock: &CoarseClock,
         request: &mut Outgoing,
-    ) -> Result<Response<UpstreamBody>, SendFault> {
-        let targets = &self.regions[permit.destination().index()];
+    ) -> Result<Response, SendFault> {
+        let targets = self.targets_of(permit, group);
         let mut last = SendFault(FaultKind::NoEndpoint);
         let mut tried = 0u64;
         while let Some((index, target)) = self.least_busy(targets, tried, clock.now()) {
@@ -137,17 +198,18 @@ impl Upstreams {
     pub async fn send_for_upgrade(
         &self,
         permit: &Permit,
+        group: UpstreamGroup,
         clock: &CoarseClock,
         request: &mut Outgoing,
-    ) -> Result<Response<hyper::body::Incoming>, SendFault> {
-        let targets = &self.regions[permit.destination().index()];
+    ) -> Result<Answered, SendFault> {
+        let targets = self.targets_of(permit, group);
         let mut last = SendFault(FaultKind::NoEndpoint);
         let mut tried = 0u64;
         while let Some((index, target)) = self.least_busy(targets, tried, clock.now()) {
             tried |= 1 << index;
-            match target.connect(clock).await {
-                Ok(io) => return connection::exchange_for_upgrade(io, request).await,
-                Err(kind) => last = SendFault(kind),
+            match target.exchange_for_upgrade(clock, request).await {
+                Err(fault) if request.is_some() => last = fault,
+                outcome => return outcome,
             }
         }
         Err(last)
@@ -181,6 +243,6 @@ impl Upstreams {
     }
 
     pub fn targets(&self) -> impl Iterator<Item = &Rc<Target>> {
-        self.regions.iter().flatten()
+        self.groups.iter().chain(&self.gateways).flatten()
     }
 }

@@ -4,9 +4,6 @@
 //! looked at elsewhere. Borrowed from the headers, no allocation.
 //!
 //! Absent by design: tokens in the query or the body (RFC 6750 §5.3 advises against, and they end up in logs).
-use http::HeaderMap;
-use http::header::{AUTHORIZATION, COOKIE};
-
 use super::TokenFault;
 
 /// A place to look for a token.
@@ -63,19 +60,21 @@ impl<'h> Credential<'h> {
 
 /// The request's token, if it carries one. Several `Authorization` headers are refused wherever the token is: which of
 /// them the API would believe is anyone's guess.
+///
+/// Takes the values of the request's `Authorization` and `Cookie` headers.
 pub fn extract<'h>(
-    headers: &'h HeaderMap,
+    mut authorizations: impl Iterator<Item = &'h [u8]>,
+    cookies: impl Iterator<Item = &'h [u8]> + Clone,
     from: &[TokenSource],
 ) -> Result<Option<Credential<'h>>, TokenFault> {
-    let mut authorizations = headers.get_all(AUTHORIZATION).iter();
     let authorization = authorizations.next();
     if authorizations.next().is_some() {
         return Err(TokenFault::SeveralAuthorizations);
     }
     for source in from {
         let found = match source {
-            TokenSource::Bearer => authorization.map_or(Ok(None), |value| bearer(value.as_bytes()))?,
-            TokenSource::Cookie(name) => cookie(headers, name.0.as_bytes())?,
+            TokenSource::Bearer => authorization.map_or(Ok(None), bearer)?,
+            TokenSource::Cookie(name) => cookie(cookies.clone(), name.0.as_bytes())?,
         };
         if found.is_some() {
             return Ok(found);
@@ -105,10 +104,13 @@ fn bearer(value: &[u8]) -> Result<Option<Credential<'_>>, TokenFault> {
 
 /// A cookie of this name in two versions is refused: a subdomain can plant one beside the real one. An empty value is
 /// what logging out leaves behind, and counts as none.
-fn cookie<'h>(headers: &'h HeaderMap, name: &[u8]) -> Result<Option<Credential<'h>>, TokenFault> {
+fn cookie<'h>(
+    headers: impl Iterator<Item = &'h [u8]>,
+    name: &[u8],
+) -> Result<Option<Credential<'h>>, TokenFault> {
     let mut found: Option<&'h [u8]> = None;
-    for header in headers.get_all(COOKIE) {
-        for pair in header.as_bytes().split(|b| *b == b';') {
+    for header in headers {
+        for pair in header.split(|b| *b == b';') {
             let Some(equals) = memchr::memchr(b'=', pair) else { continue };
             if pair[..equals].trim_ascii() != name {
                 continue;

@@ -85,6 +85,7 @@ impl KeyRefresher {
         let keys = &self.ring.issuers()[index];
         let _attendance = Attendance::begin(&self.ring, index);
         let mut backoff = FIRST_BACKOFF;
+        let mut reported = None;
         let mut next = Instant::now();
         loop {
             tokio::select! {
@@ -103,7 +104,7 @@ impl KeyRefresher {
                 fetched = self.fetcher.fetch(&keys.source) => fetched,
             };
             let succeeded = fetched.is_ok();
-            self.take(index, fetched);
+            self.take(index, fetched, &mut reported);
             keys.flight.send_modify(|flight| flight.finish(succeeded));
             let pause = if succeeded {
                 backoff = FIRST_BACKOFF;
@@ -118,10 +119,12 @@ impl KeyRefresher {
         }
     }
 
-    fn take(&self, index: usize, fetched: Result<super::KeySet, FetchFault>) {
+    /// Publishes what was fetched. A fault that lasts is reported when it begins and when it becomes another.
+    fn take(&self, index: usize, fetched: Result<super::KeySet, FetchFault>, reported: &mut Option<String>) {
         let source = &self.ring.issuers()[index].source;
         match fetched {
             Ok(set) => {
+                *reported = None;
                 let keys = set.len();
                 if self.ring.publish(index, set) {
                     tracing::info!(%source, keys, "an issuer's keys changed");
@@ -130,7 +133,12 @@ impl KeyRefresher {
             Err(fault) => {
                 self.ring.note_failure(index);
                 let fault = causes(&fault);
-                tracing::error!(%source, %fault, "an issuer's keys can't be fetched; the last good ones stay");
+                if reported.as_ref() == Some(&fault) {
+                    tracing::debug!(%source, %fault, "an issuer's keys still can't be fetched");
+                } else {
+                    tracing::error!(%source, %fault, "an issuer's keys can't be fetched; the last good ones stay");
+                    *reported = Some(fault);
+                }
             }
         }
     }

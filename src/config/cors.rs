@@ -62,7 +62,7 @@ impl CorsKeys {
         let max_age = section.number_else("max_age_s", is_all.then_some(0), MAX_AGE);
         Self {
             origins: origins.map(|texts| texts.iter().filter_map(|text| origin(section, text)).collect()),
-            credentials: section.flag("credentials", default("false")),
+            credentials: section.flag_else("credentials", is_all.then_some(false)),
             expose: names(section, "expose", default("[]")),
             allow_headers: names(section, "allow_headers", default("[\"authorization\", \"content-type\"]")),
             max_age_s: max_age.map(|seconds| u32::try_from(seconds).expect("at most a day")),

@@ -1,17 +1,22 @@
 //! `[listen]`, `[tls]` and `internal_tls`: the doors of the gateway and the certificates behind them.
+//!
+//! Which names certificates have is in their files, which are read later; two that claim the same name are found then.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::reader::Reader;
+use super::reader::{Reader, Text};
 use super::section::Section;
 use super::written::Bounds;
-use super::{CertificateFiles, Endpoint, EndpointAddress, Listen};
+use super::{CertificateFiles, Endpoint, EndpointAddress, Listen, NamedCertificate, TlsSettings, TlsVersion};
+use crate::tls::served_name;
 
 const HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
 const HTTPS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8443);
 const INTERNAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7443);
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
+
+const VERSIONS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::V12), ("1.3", TlsVersion::V13)];
 
 const ADDRESS: &str = "`address:port`, or \"off\"";
 /// More threads than any machine has cores is a slip.
@@ -20,7 +25,7 @@ const WORKERS: Bounds = Bounds { least: 1, most: 1024, unit: "threads" };
 /// The keys that decide where the gateway listens.
 pub(super) struct ListenKeys {
     pub(super) listen: Listen,
-    pub(super) tls: Option<CertificateFiles>,
+    pub(super) tls: Option<TlsSettings>,
     pub(super) internal_tls: Option<PathBuf>,
 }
 
@@ -39,7 +44,7 @@ impl ListenKeys {
         let internal_tls = root.path_after("internal_tls", "dir:");
         let listen = root.child("listen");
         let tls_keys = root.child("tls");
-        let tls = certificate(&tls_keys);
+        let tls = tls(&tls_keys);
         let door = |key, default: Option<SocketAddr>| Door::read(&listen, key, default);
 
         let http = door("http", Some(HTTP));
@@ -60,6 +65,7 @@ impl ListenKeys {
                 internal: internal.or(internal_tls.is_some().then_some(INTERNAL)),
                 admin: door("admin", Some(ADMIN)).or(Some(ADMIN)),
                 workers: workers(&listen),
+                http2: listen.flag("http2", true),
             },
             tls,
             internal_tls,
@@ -93,7 +99,7 @@ impl ListenKeys {
     }
 
     fn doors(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
-        let Listen { http, https, internal, admin, workers: _ } = self.listen;
+        let Listen { http, https, internal, admin, workers: _, http2: _ } = self.listen;
         [("http", http), ("https", https), ("internal", internal), ("admin", admin)]
             .into_iter()
             .filter_map(|(name, address)| Some((name, address?)))
@@ -147,13 +153,40 @@ fn workers(listen: &Section<'_>) -> usize {
     written.map_or_else(cores, |workers| usize::try_from(workers).expect("at most 1024"))
 }
 
-fn certificate(tls: &Section<'_>) -> Option<CertificateFiles> {
-    let certificate = tls.path_after("certificate", "file:");
-    let key = tls.path_after("key", "file:");
-    if tls.is_written() {
+fn tls(tls: &Section<'_>) -> Option<TlsSettings> {
+    let default = certificate(tls, "[tls]");
+    let others = tls.list("certificates").iter().map(named_certificate).collect::<Vec<_>>();
+    let strict_sni = tls.flag("strict_sni", false);
+    let min_version = tls.choice("min_version", Some("1.2"), &VERSIONS).unwrap_or(TlsVersion::V12);
+    // One that is wrong is noted, and with it the whole can't be used.
+    let others = others.into_iter().collect::<Option<_>>()?;
+    Some(TlsSettings { default: default?, others, strict_sni, min_version })
+}
+
+fn named_certificate(entry: &Section<'_>) -> Option<NamedCertificate> {
+    let files = certificate(entry, "each entry");
+    let takes = "host names, a first label may be `*`; a list or a string";
+    let names = entry.texts("names", takes, None).unwrap_or_default();
+    let name = |text: &Text| {
+        let name = served_name(&text.value);
+        if name.is_none() {
+            let what = format!("{} is no host name", text.shown());
+            let remedy = "write `api.example.com`, or `*.example.com` for one label (IDNA names as `xn--…`)";
+            entry.reader.error(&text.path, what, remedy);
+        }
+        name
+    };
+    let names = names.iter().map(name).collect::<Vec<_>>().into_iter().collect::<Option<Vec<_>>>();
+    Some(NamedCertificate { files: files?, names: names? })
+}
+
+fn certificate(section: &Section<'_>, whole: &str) -> Option<CertificateFiles> {
+    let certificate = section.path_after("certificate", "file:");
+    let key = section.path_after("key", "file:");
+    if section.is_written() {
         for (name, what) in [("certificate", "chain.pem"), ("key", "key.pem")] {
-            if !tls.has(name) {
-                tls.missing(name, format!("write {name} = \"file:/…/{what}\"; [tls] needs both"));
+            if !section.has(name) {
+                section.missing(name, format!("write {name} = \"file:/…/{what}\"; {whole} needs both"));
             }
         }
     }

@@ -165,9 +165,15 @@ impl<'a> Section<'a> {
         self.written_at(key)?.number(self.reader, bounds)
     }
 
-    /// Yes or no. `default` is TOML; the caller puts it there.
-    pub(super) fn flag(&self, key: &'static str, default: Option<&str>) -> Option<bool> {
-        self.note(self.pattern_of(key), FLAG, default.map(str::to_owned));
+    /// Yes or no.
+    pub(super) fn flag(&self, key: &'static str, default: bool) -> bool {
+        self.note(self.pattern_of(key), FLAG, Some(default.to_string()));
+        self.written_at(key).and_then(|written| written.flag(self.reader)).unwrap_or(default)
+    }
+
+    /// Yes or no, for which something else stands when it isn't written; the caller puts it there.
+    pub(super) fn flag_else(&self, key: &'static str, default: Option<bool>) -> Option<bool> {
+        self.note(self.pattern_of(key), FLAG, default.map(|flag| flag.to_string()));
         self.written_at(key)?.flag(self.reader)
     }
 

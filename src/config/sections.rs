@@ -18,10 +18,12 @@ use super::region_view::RegionView;
 use super::routes::{self, RouteKeys, Surroundings};
 use super::section::Section;
 use super::token::TokenKeys;
-use super::{Config, HealthSettings, Limits, LogSettings, Timeouts, TokenSettings, short_forms};
+use super::{Config, HealthSettings, Limits, LogSettings, ReloadOn, Timeouts, TokenSettings, short_forms};
 
 /// A signature's key has at least the bytes of the hash (RFC 2104 §3).
 const SIGNING_SECRET_BYTES: usize = 32;
+
+const RELOAD: [(&str, ReloadOn); 2] = [("watch", ReloadOn::Change), ("signal", ReloadOn::Signal)];
 
 /// All keys, each of the right type and in range, not yet checked against each other.
 pub(super) struct Sections<'a> {
@@ -29,6 +31,7 @@ pub(super) struct Sections<'a> {
     mode: Mode,
     trusted_proxies: Vec<IpNet>,
     listen: ListenKeys,
+    reload: ReloadOn,
     token: TokenKeys,
     places: Places<'a>,
     /// Regions and jurisdictions can be put together.
@@ -62,6 +65,7 @@ impl<'a> Sections<'a> {
             mode,
             trusted_proxies: trusted_proxies(root),
             listen: ListenKeys::read(root),
+            reload: root.choice("reload", Some("watch"), &RELOAD).unwrap_or(ReloadOn::Change),
             token: TokenKeys::read(&root.child("token"), jwks.as_ref()),
             routes: routes::read(root, cors.as_ref().map(|(keys, _)| keys)),
             cors: cors.map(|(_, rule)| rule),
@@ -109,6 +113,7 @@ impl<'a> Sections<'a> {
             routes,
             cors: self.cors,
             listen: self.listen.listen,
+            reload: self.reload,
             tls: self.listen.tls,
             internal_tls: self.listen.internal_tls,
             trusted_proxies: self.trusted_proxies,

@@ -6,9 +6,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 
+use super::problem::Problem;
 use super::record::Ending;
+use crate::http1::BodyFault;
 use crate::upstream::UpstreamBody;
 
 /// What the client gets after the head.
@@ -22,14 +24,7 @@ pub struct ResponseBody {
 enum Source {
     Full(Option<Bytes>),
     Upstream(UpstreamBody),
-    /// From a connection that was opened for an upgrade that was not granted.
-    Unpooled(Incoming),
 }
-
-/// Why an answer broke off.
-#[derive(Debug, thiserror::Error)]
-#[error("nothing moved for too long")]
-struct Stalled;
 
 impl ResponseBody {
     pub fn full(bytes: Bytes) -> Self {
@@ -44,10 +39,6 @@ impl ResponseBody {
         Self { source: Source::Upstream(body), ending: None }
     }
 
-    pub fn unpooled(body: Incoming) -> Self {
-        Self { source: Source::Unpooled(body), ending: None }
-    }
-
     /// Hands over what is to happen when the exchange is over.
     #[must_use]
     pub fn ending(mut self, ending: Ending) -> Self {
@@ -55,33 +46,42 @@ impl ResponseBody {
         self
     }
 
+    /// The exchange comes to something else: another body will end it.
+    pub fn take_over(mut self, problem: Problem) -> Option<Ending> {
+        let mut ending = self.ending.take()?;
+        ending.record.refuse(problem);
+        ending.record.status = problem.status().as_u16();
+        Some(ending)
+    }
+
     /// The bytes, if they are all there already.
     pub fn into_full(mut self) -> Option<Bytes> {
         match &mut self.source {
             Source::Full(bytes) => bytes.take(),
-            _ => None,
+            Source::Upstream(_) => None,
         }
     }
 }
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Error = BodyFault;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         let this = self.get_mut();
         let polled = match &mut this.source {
             Source::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Source::Upstream(body) => Pin::new(body).poll_frame(context),
-            Source::Unpooled(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
         };
         let Some(ending) = &mut this.ending else { return polled };
+        ending.look();
         match &polled {
             Poll::Ready(Some(Ok(frame))) => ending.sent(frame.data_ref().map_or(0, Bytes::len)),
-            Poll::Pending if ending.stalled() => return Poll::Ready(Some(Err(Stalled.into()))),
+            // Nothing moved for too long.
+            Poll::Pending if ending.stalled() => return Poll::Ready(Some(Err(BodyFault::Cut))),
             _ => {}
         }
         polled
@@ -91,7 +91,6 @@ impl Body for ResponseBody {
         match &self.source {
             Source::Full(bytes) => bytes.is_none(),
             Source::Upstream(body) => body.is_end_stream(),
-            Source::Unpooled(body) => body.is_end_stream(),
         }
     }
 
@@ -99,7 +98,6 @@ impl Body for ResponseBody {
         match &self.source {
             Source::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Source::Upstream(body) => body.size_hint(),
-            Source::Unpooled(body) => body.size_hint(),
         }
     }
 }

@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::control::Control;
 use super::listener::{self, Door};
 use super::settings::Settings;
+use super::sight::Sight;
+use super::watched_files::WatchedFiles;
 use super::worker::Worker;
 use super::{Gateway, explain};
 use crate::clock;
@@ -57,6 +59,8 @@ impl Arguments {
             Some(Command::Check(file)) => &file.config,
             Some(Command::Explain(arguments)) => &arguments.config,
         };
+        // Before it is read: what is written in between is then found to have changed.
+        let before = Sight::of(path);
         let loaded = match Config::load(path, &environment) {
             Ok(loaded) => loaded,
             Err(errors) => {
@@ -65,7 +69,7 @@ impl Arguments {
             }
         };
         let outcome = match &self.command {
-            None => run(loaded, path, environment),
+            None => run(loaded, path, before, environment),
             Some(Command::Check(_)) => check(loaded),
             Some(Command::Explain(arguments)) => explain::run(&loaded.config, arguments),
         };
@@ -95,7 +99,7 @@ fn check(loaded: Loaded) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run(loaded: Loaded, path: &Path, environment: Environment) -> anyhow::Result<ExitCode> {
+fn run(loaded: Loaded, path: &Path, before: Sight, environment: Environment) -> anyhow::Result<ExitCode> {
     let level = loaded.config.log.level.parse()?;
     telemetry::log::init(level)?;
     for warning in &loaded.warnings {
@@ -104,6 +108,7 @@ fn run(loaded: Loaded, path: &Path, environment: Environment) -> anyhow::Result<
     let listen = loaded.config.listen.clone();
     let drain = loaded.config.timeouts.drain;
     let access_log = open_access_log(&loaded.config)?;
+    let files = WatchedFiles::of(path, before, &loaded.config);
     let settings = Settings::new(loaded.config, None)?;
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), clock::wall());
     if let Some(log) = &access_log {
@@ -133,7 +138,8 @@ fn run(loaded: Loaded, path: &Path, environment: Environment) -> anyhow::Result<
 
     local_runtime()?.block_on(async {
         let handles: Vec<_> = sockets.iter().map(|_| access_log.as_ref().map(AccessLog::handle)).collect();
-        let control = Control::start(Arc::clone(&gateway), path.to_owned(), environment, access_log).await;
+        let control =
+            Control::start(Arc::clone(&gateway), path.to_owned(), files, environment, access_log).await;
         let stop = CancellationToken::new();
         let workers: Vec<_> = sockets
             .into_iter()

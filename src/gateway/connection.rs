@@ -1,24 +1,23 @@
-//! A client's connection: its byte stream, its phase, and the one deadline it has in each phase.
+//! A client's connection: who is at its other end, its phase, and the one deadline it has in each phase.
 //!
 //! Invariants
-//! - At any moment a connection has exactly one deadline; the worker's tick wakes it when that has passed.
+//! - At any moment a connection, and a stream of an HTTP/2 connection, has exactly one deadline; the worker's tick wakes it
+//!   when that has passed.
 //! - Setting a deadline costs two stores: no timer is armed on the request path.
 
-use std::cell::RefCell;
-use std::future::Future;
-use std::io;
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
 use std::net::IpAddr;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use http::HeaderValue;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
+use super::worker::Listed;
 use crate::clock::{CoarseClock, Millis, millis};
 use crate::config::Timeouts;
 use crate::domain::decide::Entry;
+use crate::http1::Moved;
 
 /// What a connection is waiting for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,207 +33,200 @@ pub enum Phase {
     Streaming,
 }
 
-/// What is fixed for a connection, and what requests on it share.
-pub struct Client {
-    pub peer: IpAddr,
-    pub peer_text: HeaderValue,
+/// What is fixed for a connection.
+#[derive(Debug)]
+pub struct Peer {
+    pub address: IpAddr,
+    /// The address, written.
+    pub text: String,
     pub entry: Entry,
     pub secure: bool,
-    pub activity: Arc<Activity>,
-    /// The connection's place in its worker's list, kept as long as anything of it lives.
-    pub listed: Option<super::worker::Listed>,
     /// The `Forwarded` value of the last request, with the host it was made for: clients rarely change hosts.
-    pub forwarded: RefCell<Option<(Option<HeaderValue>, HeaderValue)>>,
+    pub forwarded: RefCell<(Vec<u8>, Vec<u8>)>,
 }
 
-/// Phase and deadline. Written by the connection's own thread only; the atomics are there because hyper wants streams that
-/// could move to another thread once they are upgraded.
+/// Who sends requests one after the other: a connection, or a stream of one that has many.
+pub struct Client {
+    pub peer: Rc<Peer>,
+    pub activity: Rc<Activity>,
+    /// The place in the worker's list, kept as long as anything of the exchange lives.
+    pub listed: Option<Listed>,
+    /// The stream, for one of several on a connection.
+    pub open: Option<OpenStream>,
+}
+
+/// One open stream among its connection's. While there is one, the connection has no deadline of its own.
+pub struct OpenStream {
+    streams: Rc<Cell<usize>>,
+    connection: Rc<Activity>,
+}
+
+/// Phase and deadline.
 pub struct Activity {
     clock: Arc<CoarseClock>,
     /// By phase, in milliseconds.
     allowed: [Millis; 4],
-    phase: AtomicU8,
-    deadline: AtomicU64,
-    expired: AtomicBool,
-    draining: AtomicBool,
-    waker: OnceLock<Waker>,
+    phase: Cell<Phase>,
+    deadline: Cell<Millis>,
+    expired: Cell<bool>,
+    draining: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
     /// Bytes of the bodies the client sent so far.
-    pub body_bytes: Arc<AtomicU64>,
+    pub received: Rc<Cell<u64>>,
+    /// Bytes that went through the connection.
+    pub moved: Rc<Moved>,
+    /// What `received` and `moved` were at the last look.
+    seen: Cell<[u64; 3]>,
 }
 
-impl Client {
-    pub fn new(peer: IpAddr, entry: Entry, secure: bool, activity: Arc<Activity>) -> Self {
-        let peer = peer.to_canonical();
-        let peer_text = HeaderValue::from_str(&peer.to_string()).expect("an address is visible ASCII");
-        Self { peer, peer_text, entry, secure, activity, listed: None, forwarded: RefCell::default() }
+impl Peer {
+    pub fn new(address: IpAddr, entry: Entry, secure: bool) -> Rc<Self> {
+        let address = address.to_canonical();
+        Rc::new(Self { address, text: address.to_string(), entry, secure, forwarded: RefCell::default() })
+    }
+}
+
+impl OpenStream {
+    /// `streams` counts those of the connection.
+    pub fn new(streams: &Rc<Cell<usize>>, connection: &Rc<Activity>) -> Self {
+        streams.set(streams.get() + 1);
+        connection.rest();
+        Self { streams: Rc::clone(streams), connection: Rc::clone(connection) }
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.streams.set(self.streams.get() - 1);
+        if self.streams.get() == 0 {
+            self.connection.enter(Phase::Idle);
+        }
     }
 }
 
 impl Activity {
-    pub fn new(clock: &Arc<CoarseClock>, timeouts: &Timeouts) -> Arc<Self> {
+    pub fn new(clock: &Arc<CoarseClock>, timeouts: &Timeouts) -> Rc<Self> {
         let Timeouts { header, idle, first_byte, stream_idle, .. } = timeouts;
-        let allowed = [*idle, *header, *first_byte, *stream_idle].map(millis);
         let activity = Self {
             clock: Arc::clone(clock),
-            allowed,
-            phase: AtomicU8::new(Phase::Idle as u8),
-            deadline: AtomicU64::new(0),
-            expired: AtomicBool::new(false),
-            draining: AtomicBool::new(false),
-            waker: OnceLock::new(),
-            body_bytes: Arc::default(),
+            allowed: [*idle, *header, *first_byte, *stream_idle].map(millis),
+            phase: Cell::new(Phase::Idle),
+            deadline: Cell::new(0),
+            expired: Cell::new(false),
+            draining: Cell::new(false),
+            waker: RefCell::new(None),
+            received: Rc::default(),
+            moved: Rc::default(),
+            seen: Cell::default(),
         };
         activity.enter(Phase::Head);
-        Arc::new(activity)
+        Rc::new(activity)
     }
 
     /// Begins a phase, or begins it again because something moved.
     pub fn enter(&self, phase: Phase) {
-        self.phase.store(phase as u8, Relaxed);
-        self.deadline.store(self.clock.now() + self.allowed[phase as usize], Relaxed);
+        self.phase.set(phase);
+        self.deadline.set(self.clock.now() + self.allowed[phase as usize]);
     }
 
-    fn is_in(&self, phase: Phase) -> bool {
-        self.phase.load(Relaxed) == phase as u8
+    /// Has no deadline of its own until the next phase: others have.
+    pub fn rest(&self) {
+        self.deadline.set(Millis::MAX);
+    }
+
+    /// A request's first byte has come: from now on its head has its time, however it trickles in.
+    pub fn began(&self) {
+        if self.phase.get() == Phase::Idle {
+            self.enter(Phase::Head);
+        }
+    }
+
+    /// Something of a body has moved.
+    pub fn touch(&self) {
+        let phase = self.phase.get();
+        if matches!(phase, Phase::Waiting | Phase::Streaming) {
+            self.enter(phase);
+        }
     }
 
     /// The deadline of the phase has passed.
     pub fn expired(&self) -> bool {
-        self.expired.load(Relaxed)
+        self.expired.get()
     }
 
     /// The deadline that passed has been dealt with.
     pub fn forgive(&self) {
-        self.expired.store(false, Relaxed);
+        self.expired.set(false);
     }
 
     /// Called once a tick: wakes the connection if its deadline has passed.
     pub fn check(&self, now: Millis) {
-        if self.deadline.load(Relaxed) <= now {
-            self.expired.store(true, Relaxed);
+        if self.deadline.get() <= now {
+            self.expired.set(true);
             self.wake();
         }
     }
 
     /// The connection is to end with the request under way, or at once when there is none.
     pub fn drain(&self) {
-        self.draining.store(true, Relaxed);
+        self.draining.set(true);
         self.wake();
     }
 
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
     fn wake(&self) {
-        if let Some(waker) = self.waker.get() {
+        if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
     }
 
-    fn moved(&self) {
-        if self.is_in(Phase::Idle) {
-            self.enter(Phase::Head);
-        } else if self.is_in(Phase::Streaming) {
-            self.enter(Phase::Streaming);
-        } else if self.is_in(Phase::Waiting) {
-            self.enter(Phase::Waiting);
+    /// Whom to wake from now on.
+    fn watched_by(&self, context: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|known| known.will_wake(context.waker())) {
+            *waker = Some(context.waker().clone());
         }
     }
-}
 
-/// Serves one connection to its end: hyper's connection, under the deadline. `shutdown` asks it to end after the request
-/// under way.
-pub async fn serve<C>(
-    connection: C,
-    activity: &Activity,
-    shutdown: impl Fn(Pin<&mut C>),
-) -> Result<(), hyper::Error>
-where
-    C: Future<Output = Result<(), hyper::Error>>,
-{
-    let mut connection = std::pin::pin!(connection);
-    let mut told = false;
-    std::future::poll_fn(|context| {
-        activity.waker.get_or_init(|| context.waker().clone());
-        if activity.draining.load(Relaxed) && !told {
-            told = true;
-            shutdown(connection.as_mut());
+    /// Looks whether something moved. A client that takes what it is sent is alive; one that waits for an answer is not kept
+    /// alive by our own bytes.
+    pub fn look(&self) {
+        let now = [self.moved.read.get(), self.received.get(), self.moved.written.get()];
+        let before = self.seen.replace(now);
+        if now[..2] != before[..2] || (now[2] != before[2] && self.phase.get() == Phase::Streaming) {
+            self.touch();
         }
-        if activity.expired() && !activity.is_in(Phase::Waiting) {
-            return Poll::Ready(Ok(()));
-        }
-        connection.as_mut().poll(context)
-    })
-    .await
-}
-
-/// A byte stream that tells what moves through it.
-pub struct Watched<S> {
-    stream: S,
-    activity: Arc<Activity>,
-}
-
-impl<S> Watched<S> {
-    pub fn new(stream: S, activity: &Arc<Activity>) -> Self {
-        Self { stream, activity: Arc::clone(activity) }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if buffer.filled().len() > before {
-            self.activity.moved();
-        }
-        polled
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        if polled.is_ready() {
-            self.wrote();
-        }
-        polled
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        if polled.is_ready() {
-            self.wrote();
-        }
-        polled
+    /// Polls `work` under the deadline: `None` when it has passed, but for that of [`Phase::Waiting`], which `work` itself
+    /// answers.
+    pub async fn attend<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        poll_fn(|context| {
+            self.watched_by(context);
+            if self.expired() && self.phase.get() != Phase::Waiting {
+                return Poll::Ready(None);
+            }
+            let polled = work.as_mut().poll(context);
+            self.look();
+            polled.map(Some)
+        })
+        .await
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-impl<S> Watched<S> {
-    /// A client that takes what is sent is alive; one that waits for an answer is not kept alive by our own bytes.
-    fn wrote(&self) {
-        if self.activity.is_in(Phase::Streaming) {
-            self.activity.enter(Phase::Streaming);
-        }
+    /// Polls `work` while the deadline of [`Phase::Waiting`] has not passed.
+    pub async fn wait_for<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        poll_fn(|context| {
+            if self.expired() {
+                self.forgive();
+                return Poll::Ready(None);
+            }
+            work.as_mut().poll(context).map(Some)
+        })
+        .await
     }
 }

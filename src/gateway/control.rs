@@ -1,8 +1,10 @@
 //! The control plane: one runtime beside the workers, for everything that is not a request.
 //!
 //! It loads keys before the first connection is accepted, watches, serves the admin listener, and acts on signals: SIGHUP
-//! reloads, SIGTERM and SIGINT drain.
+//! reloads, SIGTERM and SIGINT drain. Files that have changed are read again as on SIGHUP, but only those: certificates that
+//! are renewed restart no watcher.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -20,10 +22,12 @@ use super::body::ResponseBody;
 use super::own_paths;
 use super::problem::Problem;
 use super::settings::Settings;
+use super::sight::Sight;
+use super::watched_files::{Change, Group, WatchedFiles};
 use super::{Gateway, watch};
 use crate::auth::{KeyRefresher, RefreshOptions};
 use crate::clock;
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, ReloadOn};
 use crate::telemetry::AccessLog;
 
 /// The control plane's place among the workers' metrics, after any worker's.
@@ -31,6 +35,9 @@ pub const METRICS_INDEX: usize = 1024;
 
 /// How long the start waits for the issuers' keys before it serves without them.
 const KEYS_WAIT: Duration = Duration::from_secs(5);
+
+/// Between two looks at the files. Two of them are a second or two, which nobody minds who replaces a certificate.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The control plane's parts.
 pub struct Control {
@@ -41,13 +48,18 @@ pub struct Control {
     generation: i64,
     /// Ends the watchers of the settings in force.
     watching: CancellationToken,
+    files: WatchedFiles,
+    /// What was of no use when it was read last.
+    refused: BTreeSet<Group>,
 }
 
 impl Control {
-    /// Starts keys and watchers. Returns once the keys were fetched or have failed once.
+    /// Starts keys and watchers. `files` were looked at before the settings were made of them. Returns once the keys were
+    /// fetched or have failed once.
     pub async fn start(
         gateway: Arc<Gateway>,
         path: PathBuf,
+        files: WatchedFiles,
         environment: Environment,
         access_log: Option<AccessLog>,
     ) -> Self {
@@ -60,7 +72,8 @@ impl Control {
             );
         }
         gateway.metrics.control().config_applied(1, clock::wall());
-        Self { gateway, path, environment, access_log, generation: 1, watching }
+        let refused = BTreeSet::new();
+        Self { gateway, path, environment, access_log, generation: 1, watching, files, refused }
     }
 
     /// Serves until a signal asks to end. Gives the access log back, for whoever waits for its last lines.
@@ -76,7 +89,8 @@ impl Control {
         );
         loop {
             tokio::select! {
-                () = received(&mut hangup) => self.reload(),
+                () = received(&mut hangup) => self.hang_up(),
+                changes = self.changes() => self.follow(changes),
                 () = received(&mut terminate) => break,
                 () = received(&mut interrupt) => break,
             }
@@ -86,19 +100,87 @@ impl Control {
         Ok(self.access_log)
     }
 
-    /// Reads the file anew. What can't be put to work is reported, and everything stays as it was.
-    fn reload(&mut self) {
+    fn hang_up(&mut self) {
         if let Some(log) = &self.access_log {
             log.reopen();
         }
-        let previous = self.gateway.settings();
-        let reject = |error: &dyn std::fmt::Display| {
-            tracing::error!(file = %self.path.display(), %error, "configuration refused; the old one stays");
-            self.gateway.metrics.control().config_rejected();
+        self.reload();
+    }
+
+    /// Waits until files have changed, if it is asked for. Dropping it forgets no change.
+    async fn changes(&mut self) -> Vec<Change> {
+        if self.gateway.settings().config.reload == ReloadOn::Signal {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let paths = self.files.paths();
+            // Not here, where a file system that hangs would take the watchers with it.
+            let look = move || paths.iter().map(|path| Sight::of(path)).collect::<Vec<_>>();
+            let Ok(sights) = tokio::task::spawn_blocking(look).await else { continue };
+            let changes = self.files.changes(&sights);
+            if !changes.is_empty() {
+                return changes;
+            }
+        }
+    }
+
+    /// Reads again what has changed.
+    fn follow(&mut self, changes: Vec<Change>) {
+        for change in &changes {
+            tracing::info!(files = ?change.files, "files have changed");
+        }
+        let is_whole = |change: &Change| matches!(change.group, Group::Configuration | Group::Wanted);
+        if changes.iter().any(is_whole) && self.reload() {
+            return;
+        }
+        // A configuration that is of no use must not keep certificates from being renewed.
+        for change in changes {
+            match change.group {
+                Group::Configuration | Group::Wanted => {}
+                Group::Public | Group::Internal => self.reload_certificates(change.group),
+                Group::Jwks(issuer) => {
+                    let settings = self.gateway.settings();
+                    tokio::task::spawn_local(async move { settings.verifier.ring().refetch(issuer).await });
+                }
+            }
+        }
+    }
+
+    fn reload_certificates(&mut self, group: Group) {
+        let settings = self.gateway.settings();
+        let tls = &settings.tls;
+        let read = match group {
+            Group::Public => tls.public.as_ref().map(|(store, _)| store.reload().map(drop)),
+            _ => tls.internal.as_ref().map(|internal| internal.reload()),
         };
+        match read {
+            None => {}
+            Some(Ok(())) => {
+                self.refused.remove(&group);
+                self.gateway.metrics.control().certificates_applied(self.refused.is_empty());
+                count_certificates(&self.gateway, &settings);
+                tracing::info!(certificates = ?group, "certificates replaced");
+            }
+            Some(Err(error)) => {
+                self.refused.insert(group);
+                self.gateway.metrics.control().config_rejected();
+                tracing::error!(%error, "certificates refused; the old ones stay");
+            }
+        }
+    }
+
+    /// Reads everything anew, and says whether it is in use. What can't be put to work is reported, and everything stays
+    /// as it was.
+    fn reload(&mut self) -> bool {
+        let previous = self.gateway.settings();
+        let before = Sight::of(&self.path);
         let loaded = match Config::load(&self.path, &self.environment) {
             Ok(loaded) => loaded,
-            Err(errors) => return reject(&errors),
+            Err(errors) => {
+                self.files.refused(before);
+                return self.reject(&errors);
+            }
         };
         for warning in &loaded.warnings {
             tracing::warn!(%warning, "configuration");
@@ -106,17 +188,30 @@ impl Control {
         for key in previous.config.needs_restart(&loaded.config) {
             tracing::warn!(key, "this key changes at the next start only");
         }
+        let files = WatchedFiles::of(&self.path, before.clone(), &loaded.config);
+        self.files.refused(before);
+        self.files.want(&loaded.config);
         let settings = match Settings::new(loaded.config, Some(&previous)) {
             Ok(settings) => settings,
-            Err(error) => return reject(&error),
+            Err(error) => return self.reject(&error),
         };
         self.gateway.replace_settings(settings);
         let settings = self.gateway.settings();
         self.watching.cancel();
         self.watching = attend(&self.gateway, &settings);
+        self.files = files;
+        self.refused.clear();
         self.generation += 1;
         self.gateway.metrics.control().config_applied(self.generation, clock::wall());
         tracing::info!(generation = self.generation, "configuration applied");
+        true
+    }
+
+    fn reject(&mut self, error: &dyn std::fmt::Display) -> bool {
+        tracing::error!(file = %self.path.display(), %error, "configuration refused; the old one stays");
+        self.refused.insert(Group::Configuration);
+        self.gateway.metrics.control().config_rejected();
+        false
     }
 }
 
@@ -130,6 +225,7 @@ fn attend(gateway: &Arc<Gateway>, settings: &Arc<Settings>) -> CancellationToken
         }
         Err(error) => tracing::error!(%error, "keys can't be fetched"),
     }
+    count_certificates(gateway, settings);
     let (gateway, settings, token) = (Arc::clone(gateway), Arc::clone(settings), cancel.clone());
     tokio::task::spawn_local(async move {
         token.run_until_cancelled(count_keys_forever(&gateway, &settings)).await
@@ -137,15 +233,15 @@ fn attend(gateway: &Arc<Gateway>, settings: &Arc<Settings>) -> CancellationToken
     cancel
 }
 
-/// Carries the key ring's own counts, and the certificates' end, over to the metrics.
+fn count_certificates(gateway: &Gateway, settings: &Settings) {
+    for (certificate, at) in settings.tls.expiries() {
+        gateway.metrics.control().certificate_expiry(&certificate, at.into());
+    }
+}
+
+/// Carries the key ring's own counts over to the metrics.
 async fn count_keys_forever(gateway: &Gateway, settings: &Settings) {
     let metrics = gateway.metrics.control();
-    if let Some((store, _)) = &settings.tls.public {
-        metrics.certificate_expiry("public", store.not_after().into());
-    }
-    if let Some(internal) = &settings.tls.internal {
-        metrics.certificate_expiry("internal", internal.not_after().into());
-    }
     let mut counted: Vec<(u64, u64)> = Vec::new();
     loop {
         for (index, status) in settings.verifier.ring().status().into_iter().enumerate() {
@@ -194,9 +290,10 @@ async fn admin_forever(gateway: Arc<Gateway>, listener: TcpListener) {
 
 fn admin(gateway: &Gateway, request: &http::Request<hyper::body::Incoming>) -> http::Response<ResponseBody> {
     let settings = gateway.settings();
-    match request.uri().path() {
+    let reply = match request.uri().path() {
         "/metrics" => own_paths::json(crate::telemetry::Metrics::CONTENT_TYPE, gateway.metrics.encode()),
         path => own_paths::health(&settings, path, request.uri().query(), gateway.is_draining(), true)
-            .unwrap_or_else(|| Problem::NotFound.response()),
-    }
+            .unwrap_or_else(|| Problem::NotFound.reply()),
+    };
+    reply.into_http()
 }

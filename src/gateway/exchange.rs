@@ -1,79 +1,86 @@
 //! One request, phase by phase: own paths, identify, locate, classify, decide, forward, answer.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
 
-use http::header::{CONNECTION, EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
-use http::request::Parts;
-use http::{Method, Request, Response, Version};
-use hyper::body::{Body as _, Incoming};
-use hyper::upgrade::OnUpgrade;
+use bytes::Bytes;
+use http::uri::Authority;
+use http::{HeaderValue, Method, Version};
 
-use super::body::ResponseBody;
 use super::connection::{Client, Phase};
 use super::forward::Forwarding;
-use super::headers::{self, Coding, Seen};
+use super::headers::{self, Seen};
 use super::identify::{Known, known_identity, verify};
 use super::own_paths;
-use super::peek;
+use super::peek::{self, Read};
 use super::problem::Problem;
-use super::record::{Ending, Record};
+use super::record::Record;
+use super::reply::Reply;
+use super::script::Script;
 use super::tunnel::Tunnel;
 use super::worker::{Generation, Worker};
-use crate::domain::classify::{Classified, Head};
+use crate::config::Config;
+use crate::domain::classify::{self, Classified, Hint};
 use crate::domain::decide::{Access, Entry, Location};
+use crate::domain::graphql::{GraphQlRequest, GraphQlRule};
 use crate::domain::named_country::{self, WholeBody};
-use crate::domain::routes::{CountrySource, RouteMatch, is_unambiguous};
+use crate::domain::routes::{CountrySource, is_unambiguous};
+use crate::domain::upstream_groups::UpstreamGroup;
+use crate::http1::{Length, Name, Prefixed, RequestHead};
 use crate::telemetry::UpstreamFailure;
-use crate::upstream::RequestBody;
+use crate::upstream::{Request, RequestBody};
+
+/// What an exchange has come to.
+pub enum Outcome {
+    Reply(Reply),
+    /// An upgrade was asked for, and this is the answer in its place.
+    NoUpgrade(Reply),
+    /// The head to send; then the connection is a tunnel.
+    Upgrade(Reply, Box<Tunnel>),
+}
+
+/// What forwarding has come to.
+pub enum Answer {
+    Plain(Reply),
+    NoUpgrade(Reply),
+    /// The head to send, and the upstream's side.
+    Upgraded(Reply, Prefixed),
+}
 
 /// Answers one request. Never fails: what goes wrong becomes a [`Problem`].
-pub async fn exchange(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
-    request: Request<Incoming>,
-) -> Response<ResponseBody> {
+pub async fn exchange(worker: &Rc<Worker>, client: &Rc<Client>, request: Request) -> Outcome {
     let generation = worker.generation();
     client.activity.enter(Phase::Waiting);
     let mut ending =
-        Record::new(request.method().clone(), request.version(), client).ending(client, &generation);
-    if let Some(mut response) = own_paths::answer(worker, &generation.settings, client.entry, &request) {
-        ending.record.status = response.status().as_u16();
-        if request.method() == Method::HEAD {
-            *response.body_mut() = ResponseBody::empty();
-        }
-        ending.record.last = is_last(client, request.headers().contains_key(TRANSFER_ENCODING));
-        return finish(client, response, ending);
+        Record::new(request.head.method.clone(), request.head.version, client).ending(client, &generation);
+    let entry = client.peer.entry;
+    if let Some(reply) = own_paths::answer(worker, &generation.settings, entry, &request.head) {
+        client.activity.enter(Phase::Streaming);
+        return Outcome::Reply(reply.ending(ending));
     }
-    let outcome = {
-        let mut work = pin!(answer(worker, &generation, client, &mut ending.record, request));
-        poll_fn(|context| {
-            if client.activity.expired() {
-                client.activity.forgive();
-                return Poll::Ready(None);
-            }
-            work.as_mut().poll(context).map(Some)
-        })
-        .await
-    };
-    let outcome = outcome.unwrap_or_else(|| Err(too_late(&generation, &ending.record)));
-    let response = match outcome {
-        Ok(Answer::Plain(response)) => response,
-        Ok(Answer::Upgraded(response, tunnel)) => {
-            ending.record.status = response.status().as_u16();
-            client.activity.enter(Phase::Streaming);
-            tunnel.start(ending);
-            return response;
+    let config = &generation.settings.config;
+    let script = Script::of(config, &request.head);
+    let work = answer(worker, &generation, client, &mut ending.record, request);
+    let answered = client.activity.wait_for(work).await;
+    let answered = answered.unwrap_or_else(|| Err(too_late(&generation, &ending.record)));
+    client.activity.enter(Phase::Streaming);
+    match answered {
+        Ok(Answer::Plain(reply)) => Outcome::Reply(reply.ending(ending)),
+        Ok(Answer::NoUpgrade(reply)) => Outcome::NoUpgrade(reply.ending(ending)),
+        Ok(Answer::Upgraded(reply, upstream)) => {
+            ending.record.status = reply.head.status.as_u16();
+            Outcome::Upgrade(reply, Box::new(Tunnel { upstream, ending }))
         }
         Err(problem) => {
             ending.record.refuse(problem);
-            problem.response()
+            let rule = ending.record.route.map(|index| &config.routes.rules()[index]);
+            let reply = problem.reply();
+            let reply = match script {
+                Some(script) => script.may_read(config, rule, reply),
+                None => reply,
+            };
+            Outcome::Reply(reply.ending(ending))
         }
-    };
-    ending.record.status = response.status().as_u16();
-    finish(client, response, ending)
+    }
 }
 
 /// Whose fault it is that nothing happened for too long: before a region was chosen only the client's body was awaited.
@@ -83,60 +90,42 @@ fn too_late(generation: &Generation, record: &Record) -> Problem {
     Problem::UpstreamTimeout
 }
 
-/// What an exchange has come to.
-pub enum Answer {
-    Plain(Response<ResponseBody>),
-    /// The head to send; then the connection is a tunnel.
-    Upgraded(Response<ResponseBody>, Box<Tunnel>),
-}
-
-/// A length beside the chunks is gone by now: hyper goes by the chunks alone. Whoever is before us may have gone by the
-/// length, so nothing that follows may be taken for a request (RFC 9112 §6.1). Other gateways send no such thing.
-fn is_last(client: &Client, chunked: bool) -> bool {
-    chunked && client.entry == Entry::Edge
-}
-
-fn finish(client: &Client, mut response: Response<ResponseBody>, ending: Ending) -> Response<ResponseBody> {
-    client.activity.enter(Phase::Streaming);
-    if ending.record.last {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response.map(|body| body.ending(ending))
-}
-
 async fn answer(
     worker: &Worker,
     generation: &Rc<Generation>,
     client: &Client,
     record: &mut Record,
-    request: Request<Incoming>,
+    request: Request,
 ) -> Result<Answer, Problem> {
     let config = &generation.settings.config;
-    let (mut parts, body) = request.into_parts();
-    let peer_believed = client.entry == Entry::Hop || is_believed(generation, client);
-    let seen = headers::strip(&mut parts.headers, peer_believed);
-    record.last = is_last(client, seen.coding != Coding::None);
-    normalise(&mut parts, &seen)?;
-    let upgrade = seen.upgrade.zip(parts.extensions.remove::<OnUpgrade>());
+    let Request { mut head, mut body } = request;
+    let entry = client.peer.entry;
+    let peer_believed = entry == Entry::Hop || is_believed(generation, client);
+    let seen = headers::strip(&mut head.fields, peer_believed);
+    normalise(&mut head, &seen).inspect_err(|_| record.last = true)?;
 
-    let route = config.routes.find(parts.method.as_str(), parts.uri.path());
+    let route = config.routes.find(head.method.as_str(), head.path());
     record.route = route.as_ref().map(|found| found.index);
-    let access = classify(&parts.method, upgrade.is_some(), route.as_ref());
-    record.access = access;
+    let rule = route.as_ref().map(|found| found.rule);
 
-    if body.size_hint().exact().is_none() {
-        // Else hyper, as a client, leaves a GET's or a HEAD's body out.
-        parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-    let mut body = RequestBody::streaming(body, &client.activity.body_bytes);
     let now = worker.clock.unix_seconds();
-    let known = match known_identity(generation, &parts.headers, now) {
+    let known = match known_identity(generation, &head.fields, now) {
         // Rare: a token's first request. Kept out of the state that every request carries.
         Ok(Known::Unverified(token)) => Box::pin(verify(generation, token, now)).await.map(Some),
         Ok(Known::Verified(identity)) => Ok(Some(identity)),
         Ok(Known::NoToken) => Ok(None),
         Err(refusal) => Err(refusal),
     };
+    let (method, has_token) = (head.method.as_str(), !matches!(known, Ok(None)));
+    let facts = classify::Head { method, upgrade: seen.websocket, has_token };
+    let access = match facts.classify(rule) {
+        Classified::As(access) => access,
+        Classified::GraphQl(_) if known.is_err() => Access::Write,
+        Classified::GraphQl(graphql) => {
+            Box::pin(by_operation(graphql, &head, &mut body, config.limits.peek_bytes)).await?
+        }
+    };
+    record.access = access;
     let verified = matches!(known, Ok(Some(_)));
     let mut subject = None;
     let location = match known {
@@ -145,20 +134,9 @@ async fn answer(
             subject.clone_from(&identity.subject);
             identity.location
         }
-        Ok(None) => match without_token(route.as_ref()) {
+        Ok(None) => match facts.hint(rule) {
             Hint::Located(location) => location,
-            Hint::Body(source) => {
-                let read = if source.reads_body() {
-                    Box::pin(peek::peek(&mut body, config.limits.peek_bytes)).await?
-                } else {
-                    bytes::Bytes::new()
-                };
-                let content_type = parts.headers.get(http::header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-                let whole = WholeBody { content_type, bytes: &read };
-                named_country::locate(&config.topology, source, &whole, |name| {
-                    parts.headers.get_all(name).iter().map(HeaderValue::as_bytes)
-                })
-            }
+            Hint::Country(source) => Box::pin(by_country(source, config, &head, &mut body)).await?,
         },
         Err(refusal) => Location::Unknown(refusal),
     };
@@ -170,85 +148,100 @@ async fn answer(
             subject = Some(named);
         }
     }
-    headers::add_forwarded(&mut parts.headers, client, peer_believed);
-    let forwarding = Forwarding { worker, generation, entry: client.entry, access, location, subject };
-    let mut request = Some(Request::from_parts(parts, body));
-    let answer = match upgrade {
-        None => forwarding.run(record, &mut request).await.map(Answer::Plain),
-        Some(upgrade) => Box::pin(forwarding.run_upgrade(record, &mut request, upgrade)).await,
+    let (reads, group) = (classify::reads(rule), rule.map_or(UpstreamGroup::API, |rule| rule.upstream));
+    headers::add_forwarded(&mut head.fields, &client.peer, peer_believed);
+    let forwarding = Forwarding { worker, generation, entry, access, reads, group, location, subject };
+    let request = Request { head, body };
+    if seen.websocket {
+        Box::pin(forwarding.run_upgrade(record, request)).await
+    } else {
+        forwarding.run(record, request).await.map(Answer::Plain)
+    }
+}
+
+/// Read or write, by the operation that the body or the query names.
+async fn by_operation(
+    rule: GraphQlRule,
+    head: &RequestHead,
+    body: &mut RequestBody,
+    limit: usize,
+) -> Result<Access, Problem> {
+    let method = head.method.as_str();
+    let read = if GraphQlRule::reads_body(method) {
+        match peek::read_up_to(body, limit).await? {
+            Read::Whole(bytes) => Some(bytes),
+            Read::Part => None,
+        }
+    } else {
+        Some(Bytes::new())
     };
-    if let (Err(_), Some(unsent)) = (&answer, request)
-        && !unsent.body().is_end_stream()
-    {
-        // Who asks whether to send a body hasn't sent it yet; reading would tell them to.
-        let asks_first = unsent.headers().contains_key(EXPECT);
-        let read = !asks_first && Box::pin(peek::discard(unsent.into_body(), config.limits.peek_bytes)).await;
-        record.last |= !read;
-    }
-    answer
+    let content_type = content_type(head);
+    let query = head.target.query();
+    Ok(rule.access_of(&GraphQlRequest { method, query, content_type, body: read.as_deref() }))
 }
 
-/// The downstream side of an upgrade, and the protocol asked for.
-pub type Upgrade = (HeaderValue, OnUpgrade);
-
-/// What a request without a token says about whose data it concerns.
-enum Hint<'table> {
-    Located(Location),
-    /// The body names a country, here.
-    Body(&'table CountrySource),
+/// Where the country that the request names has its data.
+async fn by_country(
+    source: &CountrySource,
+    config: &Config,
+    head: &RequestHead,
+    body: &mut RequestBody,
+) -> Result<Location, Problem> {
+    let bytes =
+        if source.reads_body() { peek::peek(body, config.limits.peek_bytes).await? } else { Bytes::new() };
+    let whole = WholeBody { content_type: content_type(head), bytes: &bytes };
+    let values = |name: &str| -> Vec<&[u8]> {
+        head.fields
+            .iter()
+            .filter(|field| field.name_text.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|field| field.value)
+            .collect()
+    };
+    Ok(named_country::locate(&config.topology, source, &whole, values))
 }
 
-fn without_token<'table>(route: Option<&RouteMatch<'table, '_>>) -> Hint<'table> {
-    let Some(RouteMatch { rule, .. }) = route else { return Hint::Located(Location::Anonymous) };
-    match (rule.jurisdiction, &rule.country) {
-        (Some(jurisdiction), _) => Hint::Located(Location::Jurisdiction(jurisdiction)),
-        (None, Some(source)) => Hint::Body(source),
-        (None, None) => Hint::Located(Location::Anonymous),
-    }
-}
-
-pub fn classify(method: &Method, upgrade: bool, route: Option<&RouteMatch<'_, '_>>) -> Access {
-    let head = Head { method: method.as_str(), upgrade, has_token: true };
-    match head.classify(route.map(|found| found.rule)) {
-        Classified::As(access) => access,
-        // Until its body is looked at.
-        Classified::GraphQl(_) => Access::Write,
-    }
+/// The only such header's value.
+fn content_type(head: &RequestHead) -> Option<&[u8]> {
+    let mut values = head.fields.all(Name::ContentType);
+    values.next().filter(|_| values.next().is_none())
 }
 
 /// Brings the request into the one form that goes upstream, or refuses what could be read in two ways.
-fn normalise(parts: &mut Parts, seen: &Seen) -> Result<(), Problem> {
-    let hosts_fit = seen.hosts == 1 || (seen.hosts == 0 && parts.version != Version::HTTP_11);
-    let fits = hosts_fit && seen.coding != Coding::Other && parts.method != Method::CONNECT;
-    if !fits || !is_unambiguous(parts.uri.path()) {
+fn normalise(head: &mut RequestHead, seen: &Seen) -> Result<(), Problem> {
+    let optional = head.version == Version::HTTP_10 || head.version == Version::HTTP_2;
+    if seen.hosts > 1 || head.method == Method::CONNECT || !is_unambiguous(head.path()) {
         return Err(Problem::BadRequest);
     }
-    if let Some(authority) = parts.uri.authority() {
-        // Absolute form: the target's host replaces the header's (RFC 9112 §3.2.2).
-        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| Problem::BadRequest)?;
-        parts.headers.insert(HOST, host);
-        let path = parts.uri.path_and_query().cloned().ok_or(Problem::BadRequest)?;
-        parts.uri = path.into();
+    // Behind a body nobody could say where the other protocol begins.
+    if seen.websocket && (head.method != Method::GET || head.length != Length::None) {
+        return Err(Problem::BadRequest);
     }
-    parts.version = Version::HTTP_11;
+    match (&head.authority, head.fields.first(Name::Host)) {
+        // Some go by the one and some by the other (RFC 9112 §3.2.2, RFC 9113 §8.3.1).
+        (Some(authority), Some(host)) if !is_same_host(authority, host) => return Err(Problem::BadRequest),
+        (_, Some(host)) if !host.is_empty() && headers::is_host(host) => {}
+        (Some(authority), None) => {
+            let host = authority.clone();
+            head.fields.add("host", host.as_str().as_bytes());
+        }
+        // An API may insist on there being one (RFC 9112 §3.2).
+        (None, None) if optional => head.fields.add("host", b""),
+        _ => return Err(Problem::BadRequest),
+    }
+    head.takes_trailers = seen.takes_trailers;
     Ok(())
 }
 
+fn is_same_host(authority: &Authority, host: &[u8]) -> bool {
+    authority.as_str().as_bytes().eq_ignore_ascii_case(host)
+}
+
 fn is_believed(generation: &Generation, client: &Client) -> bool {
-    generation.settings.config.trusted_proxies.iter().any(|network| network.contains(&client.peer))
+    generation.settings.config.trusted_proxies.iter().any(|network| network.contains(&client.peer.address))
 }
 
 fn subject_of_path(segment: &str) -> Result<HeaderValue, Problem> {
     let decoded =
         percent_encoding::percent_decode_str(segment).decode_utf8().map_err(|_| Problem::BadRequest)?;
     HeaderValue::from_str(&decoded).map_err(|_| Problem::BadRequest)
-}
-
-/// Takes out what a response must not carry to a client.
-pub fn strip_response(headers: &mut HeaderMap, keep_served_by: bool) {
-    let served_by = keep_served_by.then(|| headers.get(headers::SERVED_BY).cloned()).flatten();
-    headers::strip(headers, true);
-    if let Some(region) = served_by {
-        headers.insert(headers::SERVED_BY, region);
-    }
 }

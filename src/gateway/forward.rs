@@ -2,23 +2,27 @@
 
 use std::rc::Rc;
 
-use http::header::{HeaderValue, UPGRADE};
-use http::{Response, StatusCode};
+use http::HeaderValue;
 
 use super::body::ResponseBody;
-use super::exchange::{Answer, Upgrade, strip_response};
+use super::exchange::Answer;
 use super::headers;
+use super::peek::{self, Read};
 use super::problem::Problem;
 use super::record::Record;
-use super::tunnel::Tunnel;
+use super::reply::Reply;
+use super::signer::Told;
 use super::worker::{Generation, Worker};
 use crate::clock;
 use crate::domain::decide::{
     Access, Basis, Database, Decision, Enforced, Entry, Location, Permit, Question, Reads, decide,
 };
 use crate::domain::names::{JurisdictionId, RegionSet};
+use crate::domain::replay::{Answered as AskedAgain, is_safe};
+use crate::domain::upstream_groups::UpstreamGroup;
+use crate::http1::{Fields, Name};
 use crate::telemetry;
-use crate::upstream::{FaultKind, Outgoing, SendFault};
+use crate::upstream::{Answered, FaultKind, Outgoing, Request, RequestBody, Response, SendFault};
 
 /// Everything that is known when a request is ready to be decided about.
 pub struct Forwarding<'a> {
@@ -26,6 +30,8 @@ pub struct Forwarding<'a> {
     pub generation: &'a Rc<Generation>,
     pub entry: Entry,
     pub access: Access,
+    pub reads: Reads,
+    pub group: UpstreamGroup,
     pub location: Location,
     pub subject: Option<HeaderValue>,
 }
@@ -33,61 +39,134 @@ pub struct Forwarding<'a> {
 impl Forwarding<'_> {
     /// Decides and sends. A region that took nothing of the request is left out of the next decision, so this ends after
     /// as many turns as there are regions.
-    pub async fn run(
-        &self,
-        record: &mut Record,
-        request: &mut Outgoing,
-    ) -> Result<Response<ResponseBody>, Problem> {
+    pub async fn run(&self, record: &mut Record, mut request: Request) -> Result<Reply, Problem> {
         let mut unreachable = RegionSet::EMPTY;
+        let mut permit = self.permit(record, unreachable)?;
+        let again = self.keep_for_replay(&permit, &mut request).await?;
+        let mut outgoing = Some(request);
         loop {
-            let permit = self.prepare(record, unreachable, request)?;
-            let sent_at = clock::now();
-            match self.generation.upstreams.send(&permit, &self.worker.clock, request).await {
-                Ok(mut response) => {
-                    record.upstream = Some(sent_at.elapsed());
-                    self.finish_head(&permit, response.headers_mut());
-                    return Ok(response.map(ResponseBody::upstream));
+            match self.send(record, &permit, &mut outgoing, unreachable).await {
+                Ok(response) => {
+                    if let Some(kept) = again
+                        && asks_for_replay(&response)
+                    {
+                        return Box::pin(self.replay(record, &permit, kept, response)).await;
+                    }
+                    return Ok(self.reply(&permit, response));
                 }
-                Err(fault) => unreachable = self.failed(&permit, fault, request, unreachable)?,
+                Err(fault) => unreachable = self.failed(&permit, fault, &outgoing, unreachable)?,
             }
+            permit = self.permit(record, unreachable)?;
         }
     }
 
     /// The same for a request that asks for an upgrade.
-    pub async fn run_upgrade(
-        &self,
-        record: &mut Record,
-        request: &mut Outgoing,
-        (protocol, downstream): Upgrade,
-    ) -> Result<Answer, Problem> {
+    pub async fn run_upgrade(&self, record: &mut Record, request: Request) -> Result<Answer, Problem> {
+        let mut outgoing = Some(request);
         let mut unreachable = RegionSet::EMPTY;
         loop {
-            let permit = self.prepare(record, unreachable, request)?;
-            if let Some(request) = request {
-                headers::restore_upgrade(request.headers_mut(), protocol.clone());
+            let permit = self.permit(record, unreachable)?;
+            if let Some(request) = &mut outgoing {
+                self.address(&permit, !unreachable.is_empty(), &mut request.head.fields);
+                headers::restore_upgrade(&mut request.head.fields);
             }
             let sent_at = clock::now();
-            match self.generation.upstreams.send_for_upgrade(&permit, &self.worker.clock, request).await {
-                Ok(response) => {
+            let upstreams = &self.generation.upstreams;
+            let sending = upstreams.send_for_upgrade(&permit, self.group, &self.worker.clock, &mut outgoing);
+            match sending.await {
+                Ok(Answered::Switched(mut head, upstream)) => {
                     record.upstream = Some(sent_at.elapsed());
-                    return Ok(self.upgraded(&permit, record, response, (protocol, downstream)));
+                    if !grants_websocket(&head.fields) {
+                        return Err(Problem::UpstreamFailed);
+                    }
+                    self.finish_head(&permit, &mut head.fields);
+                    headers::restore_upgrade(&mut head.fields);
+                    record.protocol = telemetry::Protocol::WebSocket;
+                    let reply = Reply { head, body: ResponseBody::empty(), last: false };
+                    return Ok(Answer::Upgraded(reply, upstream));
                 }
-                Err(fault) => unreachable = self.failed(&permit, fault, request, unreachable)?,
+                Ok(Answered::Response(response)) => {
+                    record.upstream = Some(sent_at.elapsed());
+                    return Ok(Answer::NoUpgrade(self.reply(&permit, response)));
+                }
+                Err(fault) => unreachable = self.failed(&permit, fault, &outgoing, unreachable)?,
             }
         }
     }
 
-    fn prepare(
+    async fn send(
         &self,
         record: &mut Record,
+        permit: &Permit,
+        outgoing: &mut Outgoing,
         unreachable: RegionSet,
-        request: &mut Outgoing,
-    ) -> Result<Permit, Problem> {
-        let permit = self.permit(record, unreachable)?;
-        if let Some(request) = request {
-            self.address(&permit, !unreachable.is_empty(), request.headers_mut());
+    ) -> Result<Response, SendFault> {
+        if let Some(request) = outgoing {
+            self.address(permit, !unreachable.is_empty(), &mut request.head.fields);
         }
-        Ok(permit)
+        let sent_at = clock::now();
+        let upstreams = &self.generation.upstreams;
+        let response = upstreams.send(permit, self.group, &self.worker.clock, outgoing).await?;
+        record.upstream = Some(sent_at.elapsed());
+        Ok(response)
+    }
+
+    /// A copy of a request whose answer may be that it must be sent again, at the home: a read that goes to a replica.
+    /// With more of a body than may be kept there is none, and such an answer is the client's.
+    async fn keep_for_replay(
+        &self,
+        permit: &Permit,
+        request: &mut Request,
+    ) -> Result<Option<Request>, Problem> {
+        let replica = permit.database() == Some(Database::Replica);
+        if !replica || self.entry == Entry::Hop || !is_safe(request.head.method.as_str()) {
+            return Ok(None);
+        }
+        let head = request.head.clone();
+        let limit = self.generation.settings.config.limits.replay_bytes;
+        Ok(match Box::pin(peek::read_up_to(&mut request.body, limit)).await? {
+            Read::Whole(bytes) => Some(Request { head, body: RequestBody::full(bytes) }),
+            Read::Part => None,
+        })
+    }
+
+    /// The API at a replica has found that the request has to write after all.
+    async fn replay(
+        &self,
+        record: &mut Record,
+        permit: &Permit,
+        request: Request,
+        response: Response,
+    ) -> Result<Reply, Problem> {
+        let settings = &self.generation.settings;
+        let question = self.question(RegionSet::EMPTY);
+        let asked = AskedAgain {
+            question: &question,
+            permit,
+            method: request.head.method.as_str(),
+            is_replay: false,
+        };
+        let again = match asked.replay(&settings.config.topology, &settings.liveness.load()) {
+            Err(_) => return Ok(self.reply(permit, response)),
+            Ok(Decision::Refuse(refusal)) => return Err(Problem::Refused(refusal)),
+            Ok(Decision::Forward(again)) => again,
+        };
+        drop(response);
+        record.access = again.access();
+        self.note(record, &again);
+        let mut outgoing = Some(request);
+        match self.send(record, &again, &mut outgoing, RegionSet::EMPTY).await {
+            Ok(response) => Ok(self.reply(&again, response)),
+            Err(fault) => {
+                self.failed(&again, fault, &outgoing, RegionSet::EMPTY)?;
+                Err(Problem::UpstreamUnavailable)
+            }
+        }
+    }
+
+    fn reply(&self, permit: &Permit, mut response: Response) -> Reply {
+        self.finish_head(permit, &mut response.head.fields);
+        Reply { head: response.head, body: ResponseBody::upstream(response.body), last: false }
     }
 
     /// What to do about a request that got no answer: nothing but to say so, unless none of it was sent.
@@ -99,24 +178,32 @@ impl Forwarding<'_> {
         unreachable: RegionSet,
     ) -> Result<RegionSet, Problem> {
         let region = self.generation.settings.config.topology.region_name(permit.destination());
-        tracing::warn!(region, kind = kind.label(), "request not answered");
         match kind {
-            FaultKind::Exhausted => Err(Problem::Overloaded),
-            _ if request.is_none() => Err(Problem::UpstreamFailed),
-            _ => Ok(unreachable.with(permit.destination())),
+            FaultKind::Exhausted => return Err(Problem::Overloaded),
+            FaultKind::Request | FaultKind::RequestMalformed => return Err(Problem::BadRequest),
+            _ => tracing::warn!(region, kind = kind.label(), "request not answered"),
+        }
+        if request.is_none() {
+            Err(Problem::UpstreamFailed)
+        } else {
+            Ok(unreachable.with(permit.destination()))
+        }
+    }
+
+    fn question(&self, unreachable: RegionSet) -> Question {
+        Question {
+            at: self.generation.settings.config.region,
+            entry: self.entry,
+            location: self.location,
+            access: self.access,
+            reads: self.reads,
+            unreachable,
         }
     }
 
     fn permit(&self, record: &mut Record, unreachable: RegionSet) -> Result<Permit, Problem> {
         let settings = &self.generation.settings;
-        let question = Question {
-            at: settings.config.region,
-            entry: self.entry,
-            location: self.location,
-            access: self.access,
-            reads: Reads::Nearest,
-            unreachable,
-        };
+        let question = self.question(unreachable);
         if let Location::Jurisdiction(jurisdiction) = self.location {
             record.jurisdiction = Some(jurisdiction);
         }
@@ -128,6 +215,15 @@ impl Forwarding<'_> {
         if unreachable.contains(permit.destination()) {
             return Err(Problem::UpstreamUnavailable);
         }
+        self.note(record, &permit);
+        if record.code.is_some() && unreachable.is_empty() {
+            self.generation.metrics.unlawful_observed(record.jurisdiction.map(JurisdictionId::index));
+        }
+        Ok(permit)
+    }
+
+    /// What the log will say of the decision.
+    fn note(&self, record: &mut Record, permit: &Permit) {
         record.served_by = Some(permit.destination());
         record.decision = match permit.basis() {
             Basis::Observed(would) => {
@@ -136,76 +232,76 @@ impl Forwarding<'_> {
                     Enforced::OtherRegion(_) => Some("other-region"),
                     Enforced::Refused(refusal) => Some(refusal.code()),
                 };
-                if record.code.is_some() && unreachable.is_empty() {
-                    self.generation.metrics.unlawful_observed(record.jurisdiction.map(JurisdictionId::index));
-                }
                 telemetry::Decision::Observed
             }
             _ if permit.leaves_region() => telemetry::Decision::Hop,
             _ => telemetry::Decision::Local,
         };
-        Ok(permit)
     }
 
     /// Tells the next one what was decided: an API gets the decision, another gateway only who sends it.
-    fn address(&self, permit: &Permit, again: bool, headers: &mut http::HeaderMap) {
-        let names = &self.generation.names;
-        let own = self.generation.settings.config.region;
+    fn address(&self, permit: &Permit, again: bool, fields: &mut Fields) {
+        if again {
+            // What the region that took nothing was to be told.
+            fields.retain(|field| !matches!(field.name, Name::Residency | Name::Connection | Name::Upgrade));
+        }
+        let config = &self.generation.settings.config;
+        let own = config.topology.region_name(config.region);
         if permit.leaves_region() {
-            headers.insert(headers::HOP, names.region(own));
+            fields.add(headers::HOP, own.as_bytes());
             return;
         }
-        if again {
-            headers.remove(headers::HOP);
+        let told = Told {
+            served_by: own,
+            access: access_name(permit.access()),
+            jurisdiction: permit.jurisdiction().map(|found| config.topology.jurisdiction_name(found)),
+            database: permit.database().map(database_name),
+            subject: self.subject.as_ref().map(HeaderValue::as_bytes),
+        };
+        fields.add(headers::SERVED_BY, told.served_by.as_bytes());
+        fields.add(headers::ACCESS, told.access.as_bytes());
+        if let Some(jurisdiction) = told.jurisdiction {
+            fields.add(headers::JURISDICTION, jurisdiction.as_bytes());
         }
-        headers.insert(headers::SERVED_BY, names.region(own));
-        headers.insert(headers::ACCESS, HeaderValue::from_static(access_name(permit.access())));
-        if let Some(jurisdiction) = permit.jurisdiction() {
-            headers.insert(headers::JURISDICTION, names.jurisdiction(jurisdiction));
+        if let Some(database) = told.database {
+            fields.add(headers::DATABASE, database.as_bytes());
         }
-        if let Some(database) = permit.database() {
-            headers.insert(headers::DATABASE, HeaderValue::from_static(database_name(database)));
-        }
-        if let Some(subject) = &self.subject {
-            headers.insert(headers::SUBJECT, subject.clone());
+        if let Some(subject) = told.subject {
+            fields.add(headers::SUBJECT, subject);
         }
         if matches!(permit.basis(), Basis::Observed(_)) {
-            headers.insert(headers::MODE, HeaderValue::from_static("observe"));
+            fields.add(headers::MODE, b"observe");
         }
         if let Some(signer) = &self.generation.signer {
-            let signature = signer.sign(self.worker.clock.unix_seconds(), headers);
-            headers.insert(headers::SIGNATURE, signature);
+            fields.add(headers::SIGNATURE, signer.sign(self.worker.clock.unix_seconds(), &told).as_bytes());
         }
     }
 
     /// Makes an upstream's answer fit for the client.
-    fn finish_head(&self, permit: &Permit, headers: &mut http::HeaderMap) {
-        strip_response(headers, permit.leaves_region());
-        if !permit.leaves_region() {
-            headers.insert(headers::SERVED_BY, self.generation.names.region(permit.destination()));
+    fn finish_head(&self, permit: &Permit, fields: &mut Fields) {
+        let over_hop = permit.leaves_region();
+        // The gateway of the client's connection replays; one that got the request over a hop passes the wish on.
+        let for_edge = self.entry == Entry::Hop;
+        headers::strip_response(fields, |name| {
+            (over_hop && name.eq_ignore_ascii_case(headers::SERVED_BY.as_bytes()))
+                || (for_edge && name.eq_ignore_ascii_case(headers::REPLAY.as_bytes()))
+        });
+        if !over_hop {
+            let topology = &self.generation.settings.config.topology;
+            fields.add(headers::SERVED_BY, topology.region_name(permit.destination()).as_bytes());
         }
     }
+}
 
-    fn upgraded(
-        &self,
-        permit: &Permit,
-        record: &mut Record,
-        mut response: Response<hyper::body::Incoming>,
-        (protocol, downstream): Upgrade,
-    ) -> Answer {
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            self.finish_head(permit, response.headers_mut());
-            return Answer::Plain(response.map(ResponseBody::unpooled));
-        }
-        let upstream = hyper::upgrade::on(&mut response);
-        let granted = response.headers().get(UPGRADE).cloned().unwrap_or(protocol);
-        self.finish_head(permit, response.headers_mut());
-        headers::restore_upgrade(response.headers_mut(), granted);
-        record.protocol = telemetry::Protocol::WebSocket;
-        let idle = self.generation.settings.config.timeouts.stream_idle;
-        let tunnel = Tunnel { downstream, upstream, idle };
-        Answer::Upgraded(response.map(|_| ResponseBody::empty()), Box::new(tunnel))
-    }
+fn asks_for_replay(response: &Response) -> bool {
+    response.head.fields.named(headers::REPLAY).any(|value| value.eq_ignore_ascii_case(b"home"))
+}
+
+/// An upstream that switches says to what (RFC 9110 §7.8), and that is what was asked for.
+fn grants_websocket(fields: &Fields) -> bool {
+    let mut granted = fields.all(Name::Upgrade);
+    granted.next().is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
+        && granted.next().is_none()
 }
 
 pub const fn access_name(access: Access) -> &'static str {

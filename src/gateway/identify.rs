@@ -2,12 +2,13 @@
 
 use std::rc::Rc;
 
-use http::{HeaderMap, HeaderValue};
+use http::HeaderValue;
 
 use super::worker::Generation;
 use crate::auth::{ClaimValue, Credential, FaultClass, TokenFault, VerifiedToken, extract};
 use crate::config::Config;
 use crate::domain::decide::{Location, Refusal};
+use crate::http1::{Fields, Name};
 use crate::telemetry::{SubjectHash, SubjectHasher};
 
 /// What a verified token means here.
@@ -31,11 +32,13 @@ pub enum Known<'headers> {
 /// Finds the request's token, and the identity behind it if this worker has verified it before.
 pub fn known_identity<'headers>(
     generation: &Generation,
-    headers: &'headers HeaderMap,
+    fields: &'headers Fields,
     now_unix_s: u64,
 ) -> Result<Known<'headers>, Refusal> {
     let settings = &generation.settings;
-    let credential = match extract(headers, &settings.config.token.from) {
+    let found =
+        extract(fields.all(Name::Authorization), fields.all(Name::Cookie), &settings.config.token.from);
+    let credential = match found {
         Ok(Some(credential)) => credential,
         Ok(None) => return Ok(Known::NoToken),
         Err(fault) => return Err(refuse(generation, &fault)),

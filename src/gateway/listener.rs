@@ -1,25 +1,22 @@
 //! Listeners: one socket per worker on the same address, so that the kernel spreads connections without a shared queue.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::server::conn::http1::{self, UpgradeableConnection};
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use super::connection::{Activity, Client, Watched, serve};
-use super::exchange::exchange;
+use super::connection::{Activity, Client, Peer};
+use super::conversation::converse;
+use super::multiplex::multiplex;
 use super::worker::{Listed, Worker};
 use crate::domain::decide::Entry;
+use crate::http1::{ServerConnection, Stream};
 use crate::tls;
 
 /// Connections the kernel may hold for us before they are accepted.
@@ -27,9 +24,6 @@ const BACKLOG: i32 = 4096;
 
 /// How long to wait after accepting failed, as a rule because file descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// Header lines that hyper takes unless told otherwise.
-const HYPER_HEADERS: usize = 100;
 
 /// Which door a listener is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -82,81 +76,97 @@ pub async fn accept_forever(
 async fn welcome(
     worker: &Rc<Worker>,
     stream: TcpStream,
-    peer: IpAddr,
+    address: IpAddr,
     door: Door,
-    activity: Arc<Activity>,
+    activity: Rc<Activity>,
     listed: Listed,
 ) {
     // An error here means that the peer has gone already; reading will say so.
     let _ = stream.set_nodelay(true);
+    if door == Door::Plain {
+        let peer = Peer::new(address, Entry::Edge, false);
+        let http2 = worker.generation().settings.config.listen.http2;
+        let protocols = if http2 { Protocols::ByPreface } else { Protocols::Http1 };
+        return serve(worker, peer, activity, listed, Stream::Tcp(stream), protocols).await;
+    }
     // The settings at the start of the connection; not held while it lasts.
     let settings = Arc::clone(&worker.generation().settings);
-    let config = &settings.config;
-    let client = |entry, secure| {
-        let mut client = Client::new(peer, entry, secure, Arc::clone(&activity));
-        client.listed = Some(listed);
-        Rc::new(client)
-    };
-    let server = match door {
-        Door::Plain => {
-            drop(settings);
-            return converse(worker, client(Entry::Edge, false), stream).await;
+    let tls = &settings.tls;
+    let shaking = async {
+        match (door, &tls.internal, &tls.public) {
+            (Door::Internal, Some(internal), _) => {
+                TlsAcceptor::from(internal.server_config()).accept(stream).await
+            }
+            (Door::Tls, _, Some((store, server))) => tls::accept(store, Arc::clone(server), stream).await,
+            _ => Err(io::ErrorKind::NotFound.into()),
         }
-        Door::Tls => settings.tls.public.as_ref().map(|(_, server)| Arc::clone(server)),
-        Door::Internal => settings.tls.internal.as_ref().map(|internal| internal.server_config()),
     };
-    let Some(server) = server else { return };
-    let shaken = tokio::time::timeout(config.timeouts.header, handshake(server, stream)).await;
-    worker.generation().metrics.tls_handshake(matches!(shaken, Ok(Ok(_))));
+    let shaken = tokio::time::timeout(settings.config.timeouts.header, shaking).await;
+    let generation = worker.generation();
+    generation.metrics.tls_handshake(matches!(shaken, Ok(Ok(_))));
     let stream = match shaken {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
         Err(_) => return tracing::debug!("TLS handshake took too long"),
     };
-    if door == Door::Tls {
-        drop(settings);
-        return converse(worker, client(Entry::Edge, true), stream).await;
-    }
-    let region = tls::peer_region(stream.get_ref().1);
-    if region.as_deref().and_then(|name| config.topology.region(name)).is_none() {
-        return tracing::warn!(?region, "a peer's certificate names no region of ours");
-    }
+    let facts = tls::handshake_facts(stream.get_ref().1);
+    generation.metrics.tls_session(facts.is_tls13, facts.is_resumed);
+    drop(generation);
+    let (_, session) = stream.get_ref();
+    let entry = if door == Door::Internal {
+        let region = tls::peer_region(session);
+        if region.as_deref().and_then(|name| settings.config.topology.region(name)).is_none() {
+            return tracing::warn!(?region, "a peer's certificate names no region of ours");
+        }
+        Entry::Hop
+    } else {
+        Entry::Edge
+    };
+    let protocols = match session.alpn_protocol() {
+        Some(b"h2") => Protocols::Http2,
+        _ => Protocols::Http1,
+    };
     drop(settings);
-    converse(worker, client(Entry::Hop, true), stream).await;
+    let peer = Peer::new(address, entry, true);
+    serve(worker, peer, activity, listed, Stream::Tls(Box::new(stream.into())), protocols).await;
 }
 
-async fn handshake(
-    server: Arc<ServerConfig>,
-    stream: TcpStream,
-) -> io::Result<tokio_rustls::server::TlsStream<TcpStream>> {
-    TlsAcceptor::from(server).accept(stream).await
+/// What is spoken on a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Protocols {
+    Http1,
+    Http2,
+    /// The client's first bytes tell.
+    ByPreface,
 }
 
-async fn converse<S>(worker: &Rc<Worker>, client: Rc<Client>, stream: S)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let activity = Arc::clone(&client.activity);
-    let stream = TokioIo::new(Watched::new(stream, &activity));
-    let limits = worker.generation().settings.config.limits.clone();
-    let service_worker = Rc::clone(worker);
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let (worker, client) = (Rc::clone(&service_worker), Rc::clone(&client));
-        async move { Ok::<_, std::convert::Infallible>(exchange(&worker, &client, request).await) }
-    });
-    let mut builder = http1::Builder::new();
-    // Setting it, even to hyper's own default, costs each request an array of that many headers on the heap.
-    if limits.headers != HYPER_HEADERS {
-        builder.max_headers(limits.headers);
+async fn serve(
+    worker: &Rc<Worker>,
+    peer: Rc<Peer>,
+    activity: Rc<Activity>,
+    listed: Listed,
+    stream: Stream,
+    protocols: Protocols,
+) {
+    if protocols == Protocols::Http2 {
+        let _listed = listed;
+        return Box::pin(multiplex(worker, &peer, &activity, stream)).await;
     }
-    let connection = builder
-        .max_header_size(limits.header_bytes)
-        .half_close(false)
-        .serve_connection(stream, service)
-        .with_upgrades();
-    if let Err(error) = serve(connection, &activity, UpgradeableConnection::graceful_shutdown).await {
-        tracing::debug!(%error, "connection ended");
+    let connection = ServerConnection::new(stream, Rc::clone(&activity.moved));
+    if protocols == Protocols::ByPreface {
+        let first = activity.attend(poll_fn(|context| connection.poll_preface(context))).await;
+        match first {
+            Some(Ok(false)) => {}
+            Some(Ok(true)) => {
+                let _listed = listed;
+                let Some(stream) = connection.into_stream() else { return };
+                return Box::pin(multiplex(worker, &peer, &activity, stream)).await;
+            }
+            Some(Err(_)) | None => return,
+        }
     }
+    let client = Client { peer, activity: Rc::clone(&activity), listed: Some(listed), open: None };
+    activity.attend(converse(worker, &Rc::new(client), connection)).await;
 }
 
 /// An address in use, with what to do about it.

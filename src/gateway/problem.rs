@@ -2,12 +2,11 @@
 //!
 //! Invariant: the text is fixed per code. Nothing of the request is repeated in it (R7).
 
-use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{Response, StatusCode};
+use http::StatusCode;
 
-use super::body::ResponseBody;
+use super::reply::Reply;
 use crate::domain::decide::Refusal;
+use crate::http1::{BodyFault, HeadFault};
 
 /// Every way in which the gateway itself ends a request badly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +14,8 @@ pub enum Problem {
     Refused(Refusal),
     /// The request can be read in more than one way.
     BadRequest,
+    /// The request's head is larger than any may be.
+    HeadTooLarge,
     /// The part of the body that decides about the region is larger than the gateway reads ahead.
     BodyTooLarge,
     /// No API process took the request.
@@ -32,7 +33,7 @@ pub enum Problem {
 }
 
 /// Seconds after which a client may try again what is temporarily impossible.
-const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
+const RETRY_AFTER_S: &[u8] = b"1";
 
 impl Problem {
     /// All codes; a problem's [`Problem::index`] is its place here.
@@ -56,6 +57,7 @@ impl Problem {
         "overloaded",
         "not-found",
         "request-timeout",
+        "head-too-large",
     ];
 
     pub const fn index(self) -> usize {
@@ -69,6 +71,7 @@ impl Problem {
             Self::Overloaded => 16,
             Self::NotFound => 17,
             Self::RequestTimeout => 18,
+            Self::HeadTooLarge => 19,
         }
     }
 
@@ -90,6 +93,7 @@ impl Problem {
                 }
             },
             Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UpstreamUnavailable | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -126,6 +130,9 @@ impl Problem {
                 Refusal::Misdirected => "This region may not serve this request.",
             },
             Self::BadRequest => "The request can be read in more than one way.",
+            Self::HeadTooLarge => {
+                "The request's head is larger than any may be; send fewer or smaller headers."
+            }
             Self::BodyTooLarge => "The body is larger than what is read ahead to find its country.",
             Self::UpstreamUnavailable => "No API process took the request; nothing was changed. Try again.",
             Self::UpstreamTimeout => {
@@ -138,7 +145,21 @@ impl Problem {
         }
     }
 
-    pub fn response(self) -> Response<ResponseBody> {
+    /// The problem of a request that could not be read. `None`: there is nobody left to tell.
+    pub const fn of_head(fault: &HeadFault) -> Option<Self> {
+        match fault {
+            HeadFault::Malformed(_) => Some(Self::BadRequest),
+            HeadFault::TargetTooLong | HeadFault::TooLarge => Some(Self::HeadTooLarge),
+            HeadFault::Io(_) => None,
+        }
+    }
+
+    /// The problem of a request whose body could not be read.
+    pub const fn of_body(_fault: &BodyFault) -> Self {
+        Self::BadRequest
+    }
+
+    pub fn reply(self) -> Reply {
         let status = self.status();
         let body = format!(
             r#"{{"type":"urn:residency:problem:{code}","title":"{title}","status":{status},"code":"{code}","detail":"{detail}"}}"#,
@@ -147,25 +168,19 @@ impl Problem {
             status = status.as_u16(),
             detail = self.detail(),
         );
-        let mut response = Response::new(ResponseBody::full(Bytes::from(body)));
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let mut reply = Reply::own(status, "application/problem+json", body);
         match status {
-            StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(RETRY_AFTER, RETRY_AFTER_S);
-            }
+            StatusCode::SERVICE_UNAVAILABLE => reply.head.fields.add("retry-after", RETRY_AFTER_S),
             StatusCode::UNAUTHORIZED => {
-                let challenge = match self {
-                    Self::Refused(Refusal::TokenMissing) => "Bearer",
-                    _ => "Bearer error=\"invalid_token\"",
+                let challenge: &[u8] = match self {
+                    Self::Refused(Refusal::TokenMissing) => b"Bearer",
+                    _ => b"Bearer error=\"invalid_token\"",
                 };
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+                reply.head.fields.add("www-authenticate", challenge);
             }
             _ => {}
         }
-        response
+        reply
     }
 }
 
@@ -183,6 +198,7 @@ mod tests {
             Problem::Overloaded,
             Problem::NotFound,
             Problem::RequestTimeout,
+            Problem::HeadTooLarge,
         ];
         Refusal::ALL.into_iter().map(Problem::Refused).chain(others)
     }
@@ -197,15 +213,15 @@ mod tests {
         codes.sort_unstable();
         codes.dedup();
         assert_eq!(codes.len(), Problem::CODES.len());
-        assert_eq!(Problem::RequestTimeout.index() + 1, Problem::CODES.len());
+        assert_eq!(Problem::HeadTooLarge.index() + 1, Problem::CODES.len());
     }
 
     #[test]
     fn each_problem_is_valid_json_that_says_what_it_is() {
         for problem in every() {
-            let response = problem.response();
-            assert_eq!(response.status(), problem.status());
-            let text = response.into_body().into_full().expect("a problem's body is whole");
+            let reply = problem.reply();
+            assert_eq!(reply.head.status, problem.status());
+            let text = reply.body.into_full().expect("a problem's body is whole");
             let json: serde_json::Value = serde_json::from_slice(&text).expect("valid JSON");
             assert_eq!(json["code"], problem.code());
             assert_eq!(json["status"], problem.status().as_u16());

@@ -1,12 +1,11 @@
 //! What is remembered of an exchange until it ends, and its ending: counted, logged, connection back to idle.
 
 use std::rc::Rc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use http::{Method, Version};
 
-use super::connection::{Client, Phase};
+use super::connection::{Activity, Client, Phase};
 use super::problem::Problem;
 use super::worker::Generation;
 use crate::clock;
@@ -52,7 +51,11 @@ impl Record {
         Self {
             started: clock::now(),
             method,
-            protocol: if version == Version::HTTP_10 { Protocol::Http10 } else { Protocol::Http11 },
+            protocol: match version {
+                Version::HTTP_10 => Protocol::Http10,
+                Version::HTTP_2 => Protocol::Http2,
+                _ => Protocol::Http11,
+            },
             status: 0,
             decision: Decision::Own,
             code: None,
@@ -62,7 +65,7 @@ impl Record {
             subject: None,
             served_by: None,
             upstream: None,
-            body_bytes_before: client.activity.body_bytes.load(Relaxed),
+            body_bytes_before: client.activity.received.get(),
             bytes_out: 0,
             last: false,
         }
@@ -83,11 +86,21 @@ impl Record {
 impl Ending {
     pub fn sent(&mut self, bytes: usize) {
         self.record.bytes_out += bytes as u64;
+        self.client.activity.touch();
+    }
+
+    /// Looks whether something of the request's body has moved.
+    pub fn look(&self) {
+        self.client.activity.look();
     }
 
     /// Nothing moved on the client's connection for longer than a stream may rest.
     pub fn stalled(&self) -> bool {
         self.client.activity.expired()
+    }
+
+    pub fn activity(&self) -> Rc<Activity> {
+        Rc::clone(&self.client.activity)
     }
 
     pub fn metrics(&self) -> std::sync::Arc<telemetry::WorkerMetrics> {
@@ -107,7 +120,7 @@ impl Drop for Ending {
         self.client.activity.enter(Phase::Idle);
         let ended = clock::now();
         let duration = ended.saturating_duration_since(self.record.started);
-        let received = self.client.activity.body_bytes.load(Relaxed) - self.record.body_bytes_before;
+        let received = self.client.activity.received.get() - self.record.body_bytes_before;
         let Record { status, decision, jurisdiction, .. } = self.record;
         let generation = &self.generation;
         let access = self.access();
@@ -131,7 +144,7 @@ impl Drop for Ending {
             served_by: self.record.served_by.map(|region| config.topology.region_name(region)),
             code: self.record.code,
             subject: self.record.subject,
-            client: truncate_address(self.client.peer),
+            client: truncate_address(self.client.peer.address),
             duration,
             upstream: self.record.upstream,
             bytes_in: received,

@@ -5,16 +5,17 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
+use jiff::Timestamp;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ServerConfig, SupportedProtocolVersion};
 
 use crate::auth::{PolicyFault, Verifier};
-use crate::config::{Config, Endpoint};
+use crate::config::{CertificateFiles, Config, Endpoint, TlsSettings, TlsVersion};
 use crate::domain::liveness::Liveness;
 use crate::domain::names::RegionId;
-use crate::domain::upstream_groups::UpstreamGroup;
 use crate::telemetry::{Labels, SubjectHasher};
-use crate::tls::{CertificateStore, InternalTls, TlsFault};
-use crate::upstream::Dial;
+use crate::tls::{CertificateSource, CertificateStore, Certificates, DownstreamOffer, InternalTls, TlsFault};
+use crate::upstream::{Dial, Endpoints};
 
 use super::health::HealthState;
 use super::watch::RegionState;
@@ -111,21 +112,28 @@ impl Settings {
         self.config.topology.region_name(self.config.region)
     }
 
-    /// By region: whom a request goes to, and how.
-    pub fn endpoints(&self) -> Result<Vec<Vec<(Endpoint, Dial)>>, SettingsFault> {
-        let topology = &self.config.topology;
-        topology
+    /// Whom requests go to, and how.
+    pub fn endpoints(&self) -> Result<Endpoints, SettingsFault> {
+        let config = &self.config;
+        let plain = |endpoint: &Endpoint| (endpoint.clone(), Dial::Plain);
+        let own = config.own_region();
+        let groups = config
+            .upstream_groups
+            .iter()
+            .map(|group| own.endpoints(group).iter().map(plain).collect())
+            .collect();
+        let gateways = config
+            .topology
             .regions()
             .map(|region| {
-                let settings = &self.config.regions[region.index()];
-                if region == self.config.region {
-                    let api = settings.endpoints(UpstreamGroup::API);
-                    return Ok(api.iter().map(|endpoint| (endpoint.clone(), Dial::Plain)).collect());
+                if region == config.region {
+                    return Ok(Vec::new());
                 }
-                let dial = self.dial(region)?;
-                Ok(settings.gateway.clone().zip(dial).into_iter().collect())
+                let gateway = config.regions[region.index()].gateway.clone();
+                Ok(gateway.zip(self.dial(region)?).into_iter().collect())
             })
-            .collect()
+            .collect::<Result<_, SettingsFault>>()?;
+        Ok(Endpoints { own: config.region.index(), groups, gateways })
     }
 
     /// Mutual TLS to another region's gateway; `None` without an internal PKI.
@@ -141,34 +149,80 @@ impl Settings {
 }
 
 impl Tls {
+    /// Reads all certificates, and only then puts any into service: a fault in one keeps them all.
     fn load(config: &Config, previous: Option<&Settings>) -> Result<Self, TlsFault> {
-        let public = match &config.tls {
-            Some(files) => match previous.filter(|settings| settings.config.tls.as_ref() == Some(files)) {
-                Some(Settings { tls: Tls { public: Some((store, server)), .. }, .. }) => {
-                    store.reload()?;
-                    Some((Arc::clone(store), Arc::clone(server)))
-                }
-                _ => {
-                    let store = Arc::new(CertificateStore::load(&files.certificate, &files.key)?);
-                    let server = crate::tls::downstream_config(Arc::clone(&store), &[b"http/1.1"])?;
-                    Some((store, server))
-                }
-            },
-            None => None,
-        };
+        let public = config.tls.as_ref().map(|wanted| public(config, wanted, previous)).transpose()?;
         let internal = match &config.internal_tls {
             Some(directory) => {
                 let region = config.topology.region_name(config.region);
                 match previous.filter(|settings| settings.config.internal_tls.as_ref() == Some(directory)) {
                     Some(Settings { tls: Tls { internal: Some(internal), .. }, .. }) => {
-                        internal.reload()?;
-                        Some(Arc::clone(internal))
+                        Some((Arc::clone(internal), Some(internal.read()?)))
                     }
-                    _ => Some(Arc::new(InternalTls::load(directory, region)?)),
+                    _ => Some((Arc::new(InternalTls::load(directory, region)?), None)),
                 }
             }
             None => None,
         };
-        Ok(Self { public, internal })
+        Ok(Self {
+            public: public.map(|(store, server, fresh)| {
+                if let Some(fresh) = fresh {
+                    store.install(fresh);
+                }
+                (store, server)
+            }),
+            internal: internal.map(|(internal, fresh)| {
+                if let Some(fresh) = fresh {
+                    internal.install(fresh);
+                }
+                internal
+            }),
+        })
     }
+
+    /// Each certificate in service, as the metrics name it, and until when it is valid.
+    pub fn expiries(&self) -> Vec<(String, Timestamp)> {
+        let public = self.public.iter().flat_map(|(store, _)| store.expiries()).enumerate();
+        let named = public.map(|(index, (path, at))| match index {
+            0 => ("public".to_owned(), at),
+            _ => (path.display().to_string(), at),
+        });
+        let internal = self.internal.iter().map(|internal| ("internal".to_owned(), internal.not_after()));
+        named.chain(internal).collect()
+    }
+}
+
+const SINCE_1_2: &[&SupportedProtocolVersion] = &[&TLS12, &TLS13];
+const SINCE_1_3: &[&SupportedProtocolVersion] = &[&TLS13];
+
+type Public = (Arc<CertificateStore>, Arc<ServerConfig>, Option<Certificates>);
+
+/// The certificates clients see. Those that the former settings have already are read anew; what else differs keeps at
+/// least the keys of the session tickets.
+fn public(config: &Config, wanted: &TlsSettings, previous: Option<&Settings>) -> Result<Public, TlsFault> {
+    let former = previous.and_then(|settings| Some((&settings.config, settings.tls.public.as_ref()?)));
+    if let Some((old, (store, server))) = former
+        && old.tls.as_ref() == Some(wanted)
+        && old.listen.http2 == config.listen.http2
+    {
+        return Ok((Arc::clone(store), Arc::clone(server), Some(store.read()?)));
+    }
+    let source = |files: &CertificateFiles, names: &[String]| CertificateSource {
+        certificate: files.certificate.clone(),
+        key: files.key.clone(),
+        names: names.to_vec(),
+    };
+    let others = wanted.others.iter().map(|other| source(&other.files, &other.names));
+    let sources = std::iter::once(source(&wanted.default, &[])).chain(others).collect();
+    let store = Arc::new(CertificateStore::load(sources, wanted.strict_sni)?);
+    let offer = DownstreamOffer {
+        alpn: DownstreamOffer::protocols(config.listen.http2),
+        versions: match wanted.min_version {
+            TlsVersion::V12 => SINCE_1_2,
+            TlsVersion::V13 => SINCE_1_3,
+        },
+    };
+    let former = former.map(|(_, (_, server))| &**server);
+    let server = crate::tls::downstream_config(Arc::clone(&store), &offer, former)?;
+    Ok((store, server, None))
 }

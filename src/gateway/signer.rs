@@ -1,13 +1,20 @@
 //! The HMAC over the decision's headers, for APIs that can be reached without the gateway.
 
-use aws_lc_rs::hmac;
-use http::{HeaderMap, HeaderValue};
-
-use super::headers::{ACCESS, DATABASE, JURISDICTION, SERVED_BY, SUBJECT};
 use crate::domain::secret::Secret;
+use aws_lc_rs::hmac;
 
 /// Signs with HMAC-SHA-256.
 pub struct Signer(hmac::Key);
+
+/// What the API is told, as it is told.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Told<'a> {
+    pub served_by: &'a str,
+    pub access: &'static str,
+    pub jurisdiction: Option<&'a str>,
+    pub database: Option<&'static str>,
+    pub subject: Option<&'a [u8]>,
+}
 
 impl Signer {
     pub fn new(secret: &Secret) -> Self {
@@ -15,16 +22,23 @@ impl Signer {
     }
 
     /// `t=<unix seconds>,v1=<hex>` over the time and the five values, a line each, empty where there is none.
-    pub fn sign(&self, unix_seconds: u64, headers: &HeaderMap) -> HeaderValue {
+    pub fn sign(&self, unix_seconds: u64, told: &Told<'_>) -> String {
         let mut context = hmac::Context::with_key(&self.0);
         let mut digits = itoa::Buffer::new();
         let time = digits.format(unix_seconds);
         context.update(time.as_bytes());
-        for name in [SERVED_BY, ACCESS, JURISDICTION, DATABASE, SUBJECT] {
+        let Told { served_by, access, jurisdiction, database, subject } = told;
+        let text = |text: &Option<&'static str>| text.unwrap_or_default().as_bytes();
+        let jurisdiction = jurisdiction.unwrap_or_default().as_bytes();
+        for value in [
+            served_by.as_bytes(),
+            access.as_bytes(),
+            jurisdiction,
+            text(database),
+            subject.unwrap_or_default(),
+        ] {
             context.update(b"\n");
-            if let Some(value) = headers.get(name) {
-                context.update(value.as_bytes());
-            }
+            context.update(value);
         }
         let mut text = format!("t={time},v1=");
         for byte in context.sign().as_ref() {
@@ -32,7 +46,7 @@ impl Signer {
                 text.push(char::from_digit(u32::from(nibble), 16).expect("a nibble is a hex digit"));
             }
         }
-        HeaderValue::from_str(&text).expect("digits and letters")
+        text
     }
 }
 
@@ -43,14 +57,20 @@ mod tests {
     #[test]
     fn the_signature_covers_each_value() {
         let signer = Signer::new(&Secret::new("a secret of the API's"));
-        let mut headers = HeaderMap::new();
-        headers.insert(SERVED_BY, HeaderValue::from_static("eu-frankfurt"));
-        let first = signer.sign(1_700_000_000, &headers);
-        assert!(first.to_str().expect("ASCII").starts_with("t=1700000000,v1="));
+        let told = Told { served_by: "eu-frankfurt", access: "read", ..Told::default() };
+        let first = signer.sign(1_700_000_000, &told);
+        assert!(first.starts_with("t=1700000000,v1="));
         assert_eq!(first.len(), "t=1700000000,v1=".len() + 64);
-        assert_eq!(first, signer.sign(1_700_000_000, &headers));
-        assert_ne!(first, signer.sign(1_700_000_001, &headers));
-        headers.insert(SUBJECT, HeaderValue::from_static("42"));
-        assert_ne!(first, signer.sign(1_700_000_000, &headers));
+        assert_eq!(first, signer.sign(1_700_000_000, &told));
+        assert_ne!(first, signer.sign(1_700_000_001, &told));
+        for other in [
+            Told { served_by: "us-east", ..told },
+            Told { access: "write", ..told },
+            Told { jurisdiction: Some("eu"), ..told },
+            Told { database: Some("primary"), ..told },
+            Told { subject: Some(b"42"), ..told },
+        ] {
+            assert_ne!(first, signer.sign(1_700_000_000, &other), "{other:?}");
+        }
     }
 }

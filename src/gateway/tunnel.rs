@@ -1,50 +1,107 @@
 //! An upgraded connection: bytes both ways until one side ends, or nothing moves for too long.
 
-use std::time::Duration;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 
+use super::connection::Activity;
 use super::record::Ending;
+use crate::http1::Prefixed;
+use crate::telemetry::WorkerMetrics;
 
-/// Both sides of a granted upgrade, not yet joined.
+/// The upstream's side of a granted upgrade. The exchange ends with the tunnel.
+#[derive(Debug)]
 pub struct Tunnel {
-    pub downstream: OnUpgrade,
-    pub upstream: OnUpgrade,
-    pub idle: Duration,
+    pub upstream: Prefixed,
+    pub ending: Ending,
+}
+
+/// Counts an open tunnel, however it ends.
+struct Counted(Arc<WorkerMetrics>);
+
+/// The client's side, which tells when something moves.
+struct Watched {
+    stream: Prefixed,
+    activity: Rc<Activity>,
 }
 
 impl Tunnel {
-    /// Joins the sides on a task of its own. The exchange ends with the tunnel.
-    pub fn start(self, ending: Ending) {
-        tokio::task::spawn_local(async move {
-            let metrics = ending.metrics();
-            metrics.websocket_opened();
-            if let Err(error) = self.run(&ending).await {
-                tracing::debug!(%error, "tunnel ended");
-            }
-            metrics.websocket_closed();
-            drop(ending);
-        });
+    /// Joins the sides. Runs under the connection's deadline.
+    pub async fn run(mut self, stream: Prefixed) {
+        let _counted = Counted::new(self.ending.metrics());
+        let mut downstream = Watched { stream, activity: self.ending.activity() };
+        if let Err(error) = copy_bidirectional(&mut downstream, &mut self.upstream).await {
+            tracing::debug!(%error, "tunnel ended");
+        }
+    }
+}
+
+impl Counted {
+    fn new(metrics: Arc<WorkerMetrics>) -> Self {
+        metrics.websocket_opened();
+        Self(metrics)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.websocket_closed();
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.activity.touch();
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if polled.is_ready() {
+            self.activity.touch();
+        }
+        polled
     }
 
-    async fn run(self, ending: &Ending) -> Result<(), Box<dyn std::error::Error>> {
-        // The client's half is there once the answer's head is written.
-        let (downstream, upstream) = tokio::try_join!(self.downstream, self.upstream)?;
-        let (mut downstream, mut upstream) = (TokioIo::new(downstream), TokioIo::new(upstream));
-        let copy = copy_bidirectional(&mut downstream, &mut upstream);
-        let mut copy = std::pin::pin!(copy);
-        let mut look = tokio::time::interval(self.idle / 4);
-        loop {
-            tokio::select! {
-                done = &mut copy => return done.map(|_| ()).map_err(Into::into),
-                _ = look.tick() => {
-                    if ending.stalled() {
-                        return Err("nothing moved for too long".into());
-                    }
-                }
-            }
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        if polled.is_ready() {
+            self.activity.touch();
         }
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -10,7 +10,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
 use tokio::sync::Notify;
 
 use super::Gateway;
@@ -20,7 +19,6 @@ use super::settings::Settings;
 use super::signer::Signer;
 use crate::auth::TokenCache;
 use crate::clock::{CoarseClock, TICK};
-use crate::domain::names::{JurisdictionId, RegionId};
 use crate::telemetry::{AccessLogHandle, AccessRecord, WorkerMetrics};
 use crate::upstream::{Limits, Upstreams};
 
@@ -30,8 +28,10 @@ pub struct Worker {
     pub gateway: Arc<Gateway>,
     pub clock: Arc<CoarseClock>,
     generation: RefCell<Rc<Generation>>,
-    connections: RefCell<HashMap<u64, Arc<Activity>>>,
-    next_connection: Cell<u64>,
+    /// Connections, and the streams of those that have many: all that have a deadline.
+    activities: RefCell<HashMap<u64, Rc<Activity>>>,
+    next_activity: Cell<u64>,
+    connections: Cell<usize>,
     /// Tells those who wait that a connection has ended.
     pub ended: Notify,
     draining: Cell<bool>,
@@ -43,21 +43,15 @@ pub struct Generation {
     pub upstreams: Upstreams,
     pub tokens: RefCell<TokenCache<Identity>>,
     pub metrics: Arc<WorkerMetrics>,
-    pub names: Names,
     pub signer: Option<Signer>,
     log: Rc<RefCell<Option<AccessLogHandle>>>,
-}
-
-/// Header values this worker sends again and again. Its own, so that their reference counts are too.
-pub struct Names {
-    regions: Vec<HeaderValue>,
-    jurisdictions: Vec<HeaderValue>,
 }
 
 /// A connection's entry in its worker's list, taken out when dropped.
 pub struct Listed {
     worker: Rc<Worker>,
     key: u64,
+    is_connection: bool,
 }
 
 impl Worker {
@@ -70,8 +64,9 @@ impl Worker {
             gateway,
             clock,
             generation,
-            connections: RefCell::default(),
-            next_connection: Cell::new(0),
+            activities: RefCell::default(),
+            next_activity: Cell::new(0),
+            connections: Cell::new(0),
             ended: Notify::new(),
             draining: Cell::new(false),
         })
@@ -82,19 +77,29 @@ impl Worker {
     }
 
     /// Enters a connection into the list that the tick walks.
-    pub fn list(self: &Rc<Self>, activity: &Arc<Activity>) -> Listed {
-        let key = self.next_connection.get();
-        self.next_connection.set(key + 1);
-        self.connections.borrow_mut().insert(key, Arc::clone(activity));
+    pub fn list(self: &Rc<Self>, activity: &Rc<Activity>) -> Listed {
+        self.connections.set(self.connections.get() + 1);
         self.generation.borrow().metrics.downstream_accepted();
+        self.enter(activity, true)
+    }
+
+    /// Enters a stream of a connection that has many.
+    pub fn list_stream(self: &Rc<Self>, activity: &Rc<Activity>) -> Listed {
+        self.enter(activity, false)
+    }
+
+    fn enter(self: &Rc<Self>, activity: &Rc<Activity>, is_connection: bool) -> Listed {
+        let key = self.next_activity.get();
+        self.next_activity.set(key + 1);
+        self.activities.borrow_mut().insert(key, Rc::clone(activity));
         if self.draining.get() {
             activity.drain();
         }
-        Listed { worker: Rc::clone(self), key }
+        Listed { worker: Rc::clone(self), key, is_connection }
     }
 
     pub fn connection_count(&self) -> usize {
-        self.connections.borrow().len()
+        self.connections.get()
     }
 
     /// The worker's heartbeat: deadlines, idle upstreams, log lines, a reloaded configuration.
@@ -110,7 +115,7 @@ impl Worker {
     fn tick(&self) {
         self.clock.advance();
         let now = self.clock.now();
-        for activity in self.connections.borrow().values() {
+        for activity in self.activities.borrow().values() {
             activity.check(now);
         }
         self.adopt_settings();
@@ -137,7 +142,7 @@ impl Worker {
     /// Lets every connection end with the request under way, and waits for that.
     pub async fn drain(&self) {
         self.draining.set(true);
-        for activity in self.connections.borrow().values() {
+        for activity in self.activities.borrow().values() {
             activity.drain();
         }
         while self.connection_count() > 0 {
@@ -151,9 +156,12 @@ impl Worker {
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        self.worker.connections.borrow_mut().remove(&self.key);
-        self.worker.generation.borrow().metrics.downstream_closed();
-        self.worker.ended.notify_waiters();
+        self.worker.activities.borrow_mut().remove(&self.key);
+        if self.is_connection {
+            self.worker.connections.set(self.worker.connections.get() - 1);
+            self.worker.generation.borrow().metrics.downstream_closed();
+            self.worker.ended.notify_waiters();
+        }
     }
 }
 
@@ -183,7 +191,6 @@ impl Generation {
             upstreams,
             tokens: RefCell::new(TokenCache::new(config.token.cache_entries)),
             metrics,
-            names: Names::new(&settings),
             signer: config.signing_secret.as_ref().map(Signer::new),
             log,
             settings,
@@ -194,29 +201,5 @@ impl Generation {
         if let Some(log) = &mut *self.log.borrow_mut() {
             log.write(record);
         }
-    }
-}
-
-impl Names {
-    fn new(settings: &Settings) -> Self {
-        let value = |name: &str| {
-            HeaderValue::from_str(name).expect("the configuration takes visible ASCII names only")
-        };
-        let topology = &settings.config.topology;
-        Self {
-            regions: topology.regions().map(|region| value(topology.region_name(region))).collect(),
-            jurisdictions: topology
-                .jurisdictions()
-                .map(|jurisdiction| value(topology.jurisdiction_name(jurisdiction)))
-                .collect(),
-        }
-    }
-
-    pub fn region(&self, region: RegionId) -> HeaderValue {
-        self.regions[region.index()].clone()
-    }
-
-    pub fn jurisdiction(&self, jurisdiction: JurisdictionId) -> HeaderValue {
-        self.jurisdictions[jurisdiction.index()].clone()
     }
 }

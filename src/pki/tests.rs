@@ -227,6 +227,36 @@ fn files_that_do_not_belong_together_are_refused_and_the_old_ones_stay() {
 }
 
 #[test]
+fn a_configuration_that_is_kept_shows_and_believes_what_was_read_last() {
+    let (source, elsewhere) = (made(&[US, EU]), made(&[US, EU]));
+    let (us, eu) = (Gateway::new(source.path(), US), Gateway::new(source.path(), EU));
+    let kept = us.tls.client_config();
+    let reaches = || {
+        let name = InternalTls::server_name(EU).unwrap();
+        shake(Arc::clone(&kept), name, eu.tls.server_config()).is_ok()
+    };
+    assert!(reaches());
+    distribute(elsewhere.path(), us.files.path(), US);
+    us.tls.reload().unwrap();
+    assert!(!reaches(), "neither believes the other");
+    distribute(elsewhere.path(), eu.files.path(), EU);
+    eu.tls.reload().unwrap();
+    assert!(reaches());
+}
+
+#[test]
+fn the_key_exchange_between_gateways_is_hybrid() {
+    let source = made(&[US, EU]);
+    let (us, eu) = (Gateway::new(source.path(), US), Gateway::new(source.path(), EU));
+    let name = InternalTls::server_name(EU).unwrap();
+    let (client, _) = shake(us.tls.client_config(), name, eu.tls.server_config()).unwrap();
+    let group = client.negotiated_key_exchange_group().unwrap().name();
+    assert_eq!(group, rustls::NamedGroup::X25519MLKEM768);
+    // One round trip: a share for it was sent at once.
+    assert_eq!(client.handshake_kind(), Some(rustls::HandshakeKind::Full));
+}
+
+#[test]
 fn an_expired_certificate_loads_but_peers_refuse_it() {
     let source = TempDir::new().unwrap();
     init::init(source.path(), &names(&[US]), now() - days(400)).unwrap();

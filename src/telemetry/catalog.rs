@@ -84,6 +84,11 @@ pub(super) static TLS_HANDSHAKES: Family = counter(
     &["result"],
     "TLS handshakes with clients and peers, by result.",
 );
+pub(super) static TLS_SESSIONS: Family = counter(
+    "residency_tls_sessions_total",
+    &["version", "handshake"],
+    "Completed TLS handshakes, by version (1.2, 1.3) and whether they were full or resumed an earlier session.",
+);
 pub(super) static WEBSOCKETS: Family =
     counter("residency_websockets_total", &[], "Connections upgraded to WebSocket.");
 pub(super) static WEBSOCKETS_ACTIVE: Family =
@@ -162,16 +167,19 @@ pub(super) static ENDPOINT_UP: Family = gauge(
 pub(super) static CERTIFICATE_EXPIRY: Family = gauge(
     "residency_certificate_expiry_timestamp_seconds",
     &["certificate"],
-    "When a loaded certificate (public, internal) expires, seconds since the epoch.",
+    "When a loaded certificate (public, internal, or the file of another public one) expires, seconds since the epoch.",
 );
 pub(super) static CONFIG_GENERATION: Family =
     gauge("residency_config_generation", &[], "How many configurations this process has applied.");
-pub(super) static CONFIG_RELOADS: Family =
-    counter("residency_config_reloads_total", &["result"], "Configurations read, applied or rejected.");
+pub(super) static CONFIG_RELOADS: Family = counter(
+    "residency_config_reloads_total",
+    &["result"],
+    "Configurations, and certificates on their own, read and applied or rejected.",
+);
 pub(super) static CONFIG_LAST_SUCCESS: Family = gauge(
     "residency_config_last_reload_success",
     &[],
-    "1 if the configuration read last was applied, 0 if it was rejected and the one before is in use.",
+    "1 if all that was read last was applied, 0 if a configuration or certificate was rejected and the one before is in use.",
 );
 pub(super) static CONFIG_LAST_APPLIED: Family = gauge(
     "residency_config_last_applied_timestamp_seconds",
@@ -207,6 +215,7 @@ pub static ALL: &[&Family] = &[
     &DOWNSTREAM_ACTIVE,
     &DOWNSTREAM_BYTES,
     &TLS_HANDSHAKES,
+    &TLS_SESSIONS,
     &WEBSOCKETS,
     &WEBSOCKETS_ACTIVE,
     &UPSTREAM_OPENED,

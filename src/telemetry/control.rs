@@ -99,7 +99,7 @@ impl ControlMetrics {
         self.endpoint_up.with_label_values(&[group, endpoint]).set(up.into());
     }
 
-    /// When the certificate with this use (`public`, `internal`) expires.
+    /// When a certificate expires: `public`, `internal`, or the file of a further public one.
     pub fn certificate_expiry(&self, certificate: &str, at: SystemTime) {
         self.certificate_expiry.with_label_values(&[certificate]).set(seconds(at));
     }
@@ -121,7 +121,14 @@ impl ControlMetrics {
         self.config_last_applied.set(seconds(at));
     }
 
-    /// A configuration was read and refused; the one before stays in use.
+    /// Certificates were read without a configuration and are in use. `all_well` when nothing else that was read last was
+    /// refused.
+    pub fn certificates_applied(&self, all_well: bool) {
+        self.config_reloads.with_label_values(&["applied"]).inc();
+        self.config_last_success.set(all_well.into());
+    }
+
+    /// A configuration, or certificates, were read and refused; those before stay in use.
     pub fn config_rejected(&self) {
         self.config_reloads.with_label_values(&["rejected"]).inc();
         self.config_last_success.set(0);

@@ -31,6 +31,7 @@ static FROM_WORKERS: &[&Family] = &[
     &catalog::DOWNSTREAM_ACTIVE,
     &catalog::DOWNSTREAM_BYTES,
     &catalog::TLS_HANDSHAKES,
+    &catalog::TLS_SESSIONS,
     &catalog::WEBSOCKETS,
     &catalog::WEBSOCKETS_ACTIVE,
     &catalog::UPSTREAM_OPENED,

@@ -46,7 +46,9 @@ const TLS_OK: usize = 8;
 const TLS_FAILED: usize = 9;
 const WEBSOCKETS: usize = 10;
 const WEBSOCKETS_ACTIVE: usize = 11;
-const FIXED: usize = 12;
+/// Four: by version, then full or resumed.
+const TLS_SESSIONS: usize = 12;
+const FIXED: usize = 16;
 
 // Cells of one region in the table of upstreams. Failures follow, by kind.
 const OPENED: usize = 0;
@@ -134,6 +136,11 @@ impl WorkerMetrics {
         self.cells.add(if succeeded { TLS_OK } else { TLS_FAILED }, 1);
     }
 
+    /// A handshake that was completed: by which version, and whether it resumed an earlier session.
+    pub fn tls_session(&self, is_tls13: bool, is_resumed: bool) {
+        self.cells.add(TLS_SESSIONS + 2 * usize::from(is_tls13) + usize::from(is_resumed), 1);
+    }
+
     pub fn websocket_opened(&self) {
         self.cells.add(WEBSOCKETS, 1);
         self.cells.add(WEBSOCKETS_ACTIVE, 1);
@@ -200,6 +207,10 @@ impl WorkerMetrics {
         add(&catalog::DOWNSTREAM_ACTIVE, &[], ACTIVE);
         add(&catalog::TLS_HANDSHAKES, &["ok"], TLS_OK);
         add(&catalog::TLS_HANDSHAKES, &["failed"], TLS_FAILED);
+        for (version, row) in ["1.2", "1.3"].into_iter().zip([0, 2]) {
+            add(&catalog::TLS_SESSIONS, &[version, "full"], TLS_SESSIONS + row);
+            add(&catalog::TLS_SESSIONS, &[version, "resumed"], TLS_SESSIONS + row + 1);
+        }
         add(&catalog::WEBSOCKETS, &[], WEBSOCKETS);
         add(&catalog::WEBSOCKETS_ACTIVE, &[], WEBSOCKETS_ACTIVE);
         for (fault, name) in self.labels.token_faults.iter().enumerate() {

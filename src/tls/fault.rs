@@ -25,6 +25,14 @@ pub enum TlsFault {
         "`{0}` cannot be a region's name in certificates: a DNS label is at most 63 of a-z, 0-9 and inner `-`"
     )]
     RegionName(String),
+    #[error(
+        "{first} and {second} both answer for `{name}` with the same kind of key; say which by `names = [\"…\"]` for one \
+         of them, or leave one out", first = first.display(), second = second.display()
+    )]
+    NameClaimedTwice { name: String, first: PathBuf, second: PathBuf },
+    #[error("{certificate} names no host, so no client would ever get it; say for which by `names = [\"…\"]`",
+        certificate = certificate.display())]
+    NoName { certificate: PathBuf },
     #[error("TLS configuration refused: {0}")]
     Config(#[from] rustls::Error),
 }

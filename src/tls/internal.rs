@@ -9,6 +9,8 @@
 //! - No resumption. A ticket would let in a peer whose certificate has meanwhile been replaced or its authority
 //!   retired; connections between gateways are few and kept open, so handshakes don't count.
 //! - TLS 1.3 only: both ends are ours.
+//! - X25519MLKEM768 first. These connections carry everybody's data over networks of others, who may keep it until
+//!   X25519 alone can be broken; there are few handshakes to pay for that.
 
 use std::{
     path::{Path, PathBuf},
@@ -21,15 +23,17 @@ use jiff::Timestamp;
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig, ServerConnection,
     client::{Resumption, WebPkiServerVerifier, danger::ServerCertVerifier},
+    crypto::{CryptoProvider, aws_lc_rs::kx_group::X25519MLKEM768},
     pki_types::{ServerName, UnixTime},
     server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::{CertifiedKey, SingleCertAndKey},
     version::TLS13,
 };
 
-use self::one_region::OneRegion;
+use self::{latest::Latest, one_region::OneRegion};
 use super::{HTTP_1_1, TlsFault, dns_name, is_region_label, pem, provider, region_of};
 
+mod latest;
 mod one_region;
 
 /// This gateway's identity toward other regions, from `ca.crt`, `<region>.crt` and `<region>.key` in one directory.
@@ -37,13 +41,17 @@ mod one_region;
 pub struct InternalTls {
     directory: PathBuf,
     region: String,
-    current: ArcSwap<Generation>,
+    current: Arc<ArcSwap<Generation>>,
+    client: Arc<ClientConfig>,
 }
 
+/// The files of one reading, not yet in service.
 #[derive(Debug)]
-struct Generation {
+pub struct Generation {
     server: Arc<ServerConfig>,
-    client: Arc<ClientConfig>,
+    /// Judges whom we call.
+    called: OneRegion<WebPkiServerVerifier>,
+    own: Arc<CertifiedKey>,
     not_after: Timestamp,
 }
 
@@ -60,14 +68,30 @@ impl InternalTls {
         if !is_region_label(region) {
             return Err(TlsFault::RegionName(region.to_owned()));
         }
-        let current = ArcSwap::from_pointee(Generation::read(directory, region)?);
-        Ok(Self { directory: directory.to_owned(), region: region.to_owned(), current })
+        let current = Arc::new(ArcSwap::from_pointee(Generation::read(directory, region)?));
+        let client = client(Latest(Arc::clone(&current)))?;
+        Ok(Self { directory: directory.to_owned(), region: region.to_owned(), current, client })
+    }
+
+    /// The files it reads.
+    pub fn files(directory: &Path, region: &str) -> [PathBuf; 3] {
+        let file = |name: &str| directory.join(name);
+        [file("ca.crt"), file(&format!("{region}.crt")), file(&format!("{region}.key"))]
+    }
+
+    /// Reads the directory again, without putting it into service.
+    pub fn read(&self) -> Result<Generation, TlsFault> {
+        Generation::read(&self.directory, &self.region)
+    }
+
+    /// Puts a reading into service, for handshakes from now on.
+    pub fn install(&self, fresh: Generation) {
+        self.current.store(Arc::new(fresh));
     }
 
     /// Reads the directory again, for handshakes from now on. On a fault everything stays as it was.
     pub fn reload(&self) -> Result<(), TlsFault> {
-        self.current.store(Arc::new(Generation::read(&self.directory, &self.region)?));
-        Ok(())
+        self.read().map(|fresh| self.install(fresh))
     }
 
     /// For accepting: asks for a certificate and refuses callers without one of ours. Take it anew for each
@@ -76,9 +100,9 @@ impl InternalTls {
         Arc::clone(&self.current.load().server)
     }
 
-    /// For connecting, with [`Self::server_name`]. Take it anew for each connection.
+    /// For connecting, with [`Self::server_name`]. It may be kept: it shows and believes what was read last.
     pub fn client_config(&self) -> Arc<ClientConfig> {
-        Arc::clone(&self.current.load().client)
+        Arc::clone(&self.client)
     }
 
     /// The name to connect under so that only a gateway of `region` will do, whatever address it is reached at.
@@ -98,9 +122,7 @@ impl InternalTls {
 
 impl Generation {
     fn read(directory: &Path, region: &str) -> Result<Self, TlsFault> {
-        let authority = directory.join("ca.crt");
-        let certificate = directory.join(format!("{region}.crt"));
-        let key = directory.join(format!("{region}.key"));
+        let [authority, certificate, key] = InternalTls::files(directory, region);
 
         let mut roots = RootCertStore::empty();
         for root in pem::certificates(&authority)? {
@@ -139,7 +161,7 @@ impl Generation {
             .and_then(|()| called.verify_server_cert(leaf, chain, &own_name, &[], then).map(drop))
             .map_err(|source| TlsFault::NotOurs { certificate, authority, source })?;
 
-        Ok(Self { server: server(callers, pair.clone())?, client: client(called, pair)?, not_after })
+        Ok(Self { server: server(callers, pair.clone())?, called, own: Arc::new(pair), not_after })
     }
 }
 
@@ -147,7 +169,7 @@ fn server(
     callers: OneRegion<dyn ClientCertVerifier>,
     own: CertifiedKey,
 ) -> Result<Arc<ServerConfig>, TlsFault> {
-    let mut config = ServerConfig::builder_with_provider(provider())
+    let mut config = ServerConfig::builder_with_provider(hybrid())
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(Arc::new(callers))
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(own)));
@@ -157,13 +179,22 @@ fn server(
     Ok(Arc::new(config))
 }
 
-fn client(called: OneRegion<WebPkiServerVerifier>, own: CertifiedKey) -> Result<Arc<ClientConfig>, TlsFault> {
-    let mut config = ClientConfig::builder_with_provider(provider())
+fn client(latest: Latest) -> Result<Arc<ClientConfig>, TlsFault> {
+    let mut config = ClientConfig::builder_with_provider(hybrid())
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(called))
-        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own)));
+        .with_custom_certificate_verifier(Arc::new(latest.clone()))
+        .with_client_cert_resolver(Arc::new(latest));
     config.alpn_protocols = vec![HTTP_1_1.to_vec()];
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
+}
+
+/// The provider with the post-quantum group before the others. A caller's order decides, and it sends a share for
+/// X25519 beside, so that a gateway of a version without it is not asked twice.
+fn hybrid() -> Arc<CryptoProvider> {
+    let mut provider = CryptoProvider::clone(&provider());
+    provider.kx_groups.retain(|group| group.name() != X25519MLKEM768.name());
+    provider.kx_groups.insert(0, X25519MLKEM768);
+    Arc::new(provider)
 }

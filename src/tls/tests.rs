@@ -1,11 +1,13 @@
 //! Downstream certificates: served, replaced while connections are open, and kept when the files are bad.
 
+mod sessions;
+mod sni;
+
 use std::{fs, path::Path};
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::{
-    ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, RootCertStore, ServerConnection,
-    SupportedProtocolVersion,
+    ClientConfig, ClientConnection, RootCertStore, ServerConnection, SupportedProtocolVersion,
     pki_types::{CertificateDer, ServerName},
     version::{TLS12, TLS13},
 };
@@ -26,9 +28,25 @@ fn write_pair(directory: &Path) -> CertificateDer<'static> {
     cert.der().clone()
 }
 
-fn store(directory: &Path) -> Result<CertificateStore, TlsFault> {
-    CertificateStore::load(&directory.join("cert.pem"), &directory.join("key.pem"))
+fn source(directory: &Path, names: &[&str]) -> CertificateSource {
+    CertificateSource {
+        certificate: directory.join("cert.pem"),
+        key: directory.join("key.pem"),
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+    }
 }
+
+fn store(directory: &Path) -> Result<CertificateStore, TlsFault> {
+    CertificateStore::load(vec![source(directory, &[])], false)
+}
+
+fn serve(store: &Arc<CertificateStore>) -> Arc<rustls::ServerConfig> {
+    downstream_config(Arc::clone(store), &OFFER, None).unwrap()
+}
+
+/// What the gateway offers unless it is told otherwise.
+const OFFER: DownstreamOffer =
+    DownstreamOffer { alpn: DownstreamOffer::protocols(true), versions: &[&TLS12, &TLS13] };
 
 fn client(
     trusted: &CertificateDer<'static>,
@@ -53,32 +71,16 @@ fn connect(
 }
 
 #[test]
-fn serves_both_versions_negotiates_alpn_and_resumes_by_ticket() {
-    let directory = TempDir::new().unwrap();
-    let certificate = write_pair(directory.path());
-    let server = downstream_config(Arc::new(store(directory.path()).unwrap()), &[HTTP_1_1]).unwrap();
-    for (version, number) in [(&TLS12, ProtocolVersion::TLSv1_2), (&TLS13, ProtocolVersion::TLSv1_3)] {
-        let client = client(&certificate, &[version]);
-        let (first, _) = connect(&client, &server).unwrap();
-        assert_eq!(first.protocol_version(), Some(number));
-        assert_eq!(first.alpn_protocol(), Some(HTTP_1_1));
-        assert_eq!(first.handshake_kind(), Some(HandshakeKind::Full));
-        let (again, _) = connect(&client, &server).unwrap();
-        assert_eq!(again.handshake_kind(), Some(HandshakeKind::Resumed), "{number:?}");
-    }
-}
-
-#[test]
 fn a_reload_serves_the_new_certificate_and_leaves_open_connections_alone() {
     let directory = TempDir::new().unwrap();
     let old = write_pair(directory.path());
     let store = Arc::new(store(directory.path()).unwrap());
-    let server = downstream_config(Arc::clone(&store), &[HTTP_1_1]).unwrap();
+    let server = serve(&store);
     let (mut open_client, mut open_server) = connect(&client(&old, &[&TLS13]), &server).unwrap();
 
-    assert!(!store.reload().unwrap().changed);
+    assert!(!store.reload().unwrap());
     let new = write_pair(directory.path());
-    assert!(store.reload().unwrap().changed);
+    assert!(store.reload().unwrap());
 
     ping(&mut open_client, &mut open_server);
     connect(&client(&new, &[&TLS13]), &server).unwrap();
@@ -91,8 +93,8 @@ fn bad_files_are_named_and_the_old_certificate_stays() {
     let certificate = write_pair(directory.path());
     let good = fs::read_to_string(directory.path().join("cert.pem")).unwrap();
     let store = Arc::new(store(directory.path()).unwrap());
-    let server = downstream_config(Arc::clone(&store), &[HTTP_1_1]).unwrap();
-    let until = store.not_after();
+    let server = serve(&store);
+    let until = store.expiries()[0].1;
 
     let other = generate_simple_self_signed([NAME.to_owned()]).unwrap();
     let broken = good.replace("MII", "AAAA");
@@ -114,12 +116,12 @@ fn bad_files_are_named_and_the_old_certificate_stays() {
         let fault = store.reload().unwrap_err().to_string();
         assert!(fault.contains(expected), "{file} = {content:?}: {fault}");
         assert!(!fault.contains("PRIVATE"), "{fault}");
-        assert_eq!(store.not_after(), until);
+        assert_eq!(store.expiries()[0].1, until);
         connect(&client(&certificate, &[&TLS13]), &server).unwrap();
         fs::write(directory.path().join("cert.pem"), &good).unwrap();
         fs::write(directory.path().join("key.pem"), &key).unwrap();
     }
-    assert!(!store.reload().unwrap().changed);
+    assert!(!store.reload().unwrap());
 }
 
 #[test]

@@ -1,40 +1,70 @@
 //! Bodies on their way through: nothing is gathered, back-pressure passes from one side to the other.
 
+use std::cell::Cell;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-use super::endpoint::Lease;
+use super::connection::Connection;
+use super::endpoint::{InFlight, Lease};
 use crate::clock::Millis;
+use crate::http1::{BodyFault, IncomingBody};
 
 /// A request's body on its way to an upstream.
 #[derive(Debug, Default)]
 pub struct RequestBody {
     /// What a bounded look ahead has read already.
     head: Option<Bytes>,
-    rest: Option<Incoming>,
+    rest: Rest,
     /// Counts the bytes that came from the client.
-    received: Option<Arc<AtomicU64>>,
+    received: Rc<Cell<u64>>,
+}
+
+#[derive(Debug, Default)]
+enum Rest {
+    #[default]
+    None,
+    Http1(IncomingBody),
+    Http2(Incoming),
 }
 
 /// A response's body on its way from an upstream. Holds the connection until the body has ended.
 pub struct UpstreamBody {
-    incoming: Incoming,
-    lease: Option<Lease>,
-    since: Millis,
+    source: Source,
+}
+
+enum Source {
+    Ended,
+    /// From a pool, and back to it.
+    Pooled(Lease, Millis),
+    /// From a connection that was opened for an upgrade that was not granted.
+    Own(Box<Connection>),
+    /// One stream of a connection that has many.
+    Http2 {
+        incoming: Incoming,
+        _in_flight: InFlight,
+    },
 }
 
 impl RequestBody {
-    /// The client's body as it comes; `received` counts its bytes.
-    pub fn streaming(incoming: Incoming, received: &Arc<AtomicU64>) -> Self {
-        if incoming.is_end_stream() {
-            return Self::default();
-        }
-        Self { head: None, rest: Some(incoming), received: Some(Arc::clone(received)) }
+    /// A client's HTTP/1.1 body as it comes; `received` counts its bytes.
+    pub fn http1(incoming: IncomingBody, received: &Rc<Cell<u64>>) -> Self {
+        let rest = if incoming.is_end_stream() { Rest::None } else { Rest::Http1(incoming) };
+        Self { head: None, rest, received: Rc::clone(received) }
+    }
+
+    /// A client's HTTP/2 body as it comes; `received` counts its bytes.
+    pub fn http2(incoming: Incoming, received: &Rc<Cell<u64>>) -> Self {
+        let rest = if incoming.is_end_stream() { Rest::None } else { Rest::Http2(incoming) };
+        Self { head: None, rest, received: Rc::clone(received) }
+    }
+
+    /// A body that is here whole.
+    pub fn full(bytes: Bytes) -> Self {
+        Self { head: Some(bytes).filter(|bytes| !bytes.is_empty()), ..Self::default() }
     }
 
     /// Puts back in front what was read of the body.
@@ -46,31 +76,44 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyFault;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         let this = self.get_mut();
         if let Some(head) = this.head.take() {
             return Poll::Ready(Some(Ok(Frame::data(head))));
         }
-        let Some(rest) = &mut this.rest else { return Poll::Ready(None) };
-        let polled = Pin::new(rest).poll_frame(context);
-        if let (Poll::Ready(Some(Ok(frame))), Some(received)) = (&polled, &this.received) {
-            received.fetch_add(frame.data_ref().map_or(0, Bytes::len) as u64, Ordering::Relaxed);
+        let polled = match &mut this.rest {
+            Rest::None => return Poll::Ready(None),
+            Rest::Http1(body) => Pin::new(body).poll_frame(context),
+            Rest::Http2(body) => Pin::new(body).poll_frame(context).map_err(BodyFault::Stream),
+        };
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            let count = frame.data_ref().map_or(0, Bytes::len) as u64;
+            this.received.set(this.received.get() + count);
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.head.is_none() && self.rest.as_ref().is_none_or(Incoming::is_end_stream)
+        self.head.is_none()
+            && match &self.rest {
+                Rest::None => true,
+                Rest::Http1(body) => body.is_end_stream(),
+                Rest::Http2(body) => body.is_end_stream(),
+            }
     }
 
     fn size_hint(&self) -> SizeHint {
         let read = self.head.as_ref().map_or(0, Bytes::len) as u64;
-        let mut hint = self.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint);
+        let mut hint = match &self.rest {
+            Rest::None => SizeHint::with_exact(0),
+            Rest::Http1(body) => body.size_hint(),
+            Rest::Http2(body) => body.size_hint(),
+        };
         if let Some(upper) = hint.upper() {
             hint.set_upper(upper + read);
         }
@@ -80,17 +123,31 @@ impl Body for RequestBody {
 }
 
 impl UpstreamBody {
-    pub(super) fn new(incoming: Incoming, lease: Lease, since: Millis) -> Self {
-        let mut body = Self { incoming, lease: Some(lease), since };
+    pub(super) fn pooled(lease: Lease, since: Millis) -> Self {
+        let mut body = Self { source: Source::Pooled(lease, since) };
         body.give_back_if_ended();
         body
     }
 
+    pub(super) fn own(connection: Box<Connection>) -> Self {
+        Self { source: Source::Own(connection) }
+    }
+
+    pub(super) fn http2(incoming: Incoming, in_flight: InFlight) -> Self {
+        Self { source: Source::Http2 { incoming, _in_flight: in_flight } }
+    }
+
     fn give_back_if_ended(&mut self) {
-        if self.incoming.is_end_stream()
-            && let Some(lease) = self.lease.take()
+        if let Source::Pooled(lease, _) = &mut self.source
+            && lease.connection().is_done()
         {
-            lease.give_back(self.since);
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        if let Source::Pooled(lease, since) = std::mem::replace(&mut self.source, Source::Ended) {
+            lease.give_back(since);
         }
     }
 }
@@ -103,36 +160,47 @@ impl std::fmt::Debug for UpstreamBody {
 
 impl Body for UpstreamBody {
     type Data = Bytes;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Error = BodyFault;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         let this = self.get_mut();
-        // Without its connection all of the body is here already.
-        let Some(lease) = &mut this.lease else {
-            return Pin::new(&mut this.incoming).poll_frame(context).map_err(Into::into);
+        let polled = match &mut this.source {
+            Source::Ended => return Poll::Ready(None),
+            Source::Pooled(lease, _) => lease.connection().poll_frame(context),
+            Source::Own(connection) => connection.poll_frame(context),
+            Source::Http2 { incoming, .. } => {
+                Pin::new(incoming).poll_frame(context).map_err(BodyFault::Stream)
+            }
         };
-        let polled = lease.connection().poll_frame(&mut this.incoming, context);
         match &polled {
             Poll::Ready(Some(Ok(_))) => this.give_back_if_ended(),
-            Poll::Ready(Some(Err(_))) => this.lease = None,
-            Poll::Ready(None) => {
-                if let Some(lease) = this.lease.take() {
-                    lease.give_back(this.since);
-                }
-            }
+            Poll::Ready(Some(Err(_))) => this.source = Source::Ended,
+            Poll::Ready(None) => this.end(),
             Poll::Pending => {}
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        match &self.source {
+            Source::Ended => true,
+            // Given back as soon as it is done.
+            Source::Pooled(..) => false,
+            Source::Own(connection) => connection.is_done(),
+            Source::Http2 { incoming, .. } => incoming.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        let left = match &self.source {
+            Source::Ended => Some(0),
+            Source::Pooled(lease, _) => lease.bytes_left(),
+            Source::Own(connection) => connection.bytes_left(),
+            Source::Http2 { incoming, .. } => return incoming.size_hint(),
+        };
+        left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

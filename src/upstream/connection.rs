@@ -1,113 +1,212 @@
-//! One HTTP/1.1 connection to an upstream, driven by whoever holds it.
-//!
-//! hyper splits a client connection into a handle and a driver meant for a task of its own. Here both stay together and the
-//! exchange's task polls the driver itself: an answer wakes the task that waits for it directly, with no second task between,
-//! and a [`Gate`] keeps handle and driver from waking it for each other.
+//! One HTTP/1.1 connection to an upstream, driven by whoever holds it: the exchange's own task sends the request, its body as
+//! it comes from the client, and reads the response. An answer wakes the task that waits for it, with no second one between.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use http::Response;
-use hyper::body::{Body, Frame, Incoming};
-use hyper::client::conn::http1::{Builder, Connection as Driver, SendRequest};
-use hyper_util::rt::TokioIo;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use hyper::body::Body;
+use tokio::time::Sleep;
 
 use super::body::RequestBody;
-use super::gate::Gate;
-use super::io::UpstreamIo;
-use super::{FaultKind, Outgoing, SendFault};
+use super::{FaultKind, Outgoing, Request, SendFault};
+use crate::http1::{BodyFault, ClientConnection, Name, Prefixed, ResponseHead, SendError, Stream};
 
-/// The driver ended while an answer was still due.
-#[derive(Debug, thiserror::Error)]
-#[error("the upstream's connection ended early")]
-pub struct EndedEarly;
+/// How long an upstream may think about `Expect: 100-continue` before it gets the body all the same: it may never have heard
+/// of that (RFC 9110 section 10.1.1).
+const CONTINUE_WITHIN: Duration = Duration::from_secs(1);
 
 pub(super) struct Connection {
-    handle: SendRequest<RequestBody>,
-    driver: Driver<TokioIo<UpstreamIo>, RequestBody>,
-    gate: Gate,
-    /// The driver is done and must not be polled again.
-    ended: bool,
+    http: ClientConnection,
+    upload: Upload,
 }
 
-type PolledFrame = Poll<Option<Result<Frame<bytes::Bytes>, Box<dyn std::error::Error + Send + Sync>>>>;
+/// What is left to send of the request under way.
+enum Upload {
+    Done,
+    /// The upstream was asked whether it wants the body.
+    Held(RequestBody, Pin<Box<Sleep>>),
+    Streaming(RequestBody, Option<HeaderMap>),
+    /// The upstream takes no more. It may have answered all the same.
+    Refused,
+}
+
+type PolledFrame = Poll<Option<Result<hyper::body::Frame<Bytes>, BodyFault>>>;
 
 impl Connection {
-    pub(super) async fn start(io: UpstreamIo) -> Result<Self, FaultKind> {
-        let (handle, driver) =
-            Builder::new().handshake(TokioIo::new(io)).await.map_err(|_| FaultKind::Connect)?;
-        Ok(Self { handle, driver, gate: Gate::default(), ended: false })
+    pub(super) fn new(stream: Stream) -> Self {
+        Self { http: ClientConnection::new(stream), upload: Upload::Done }
     }
 
     /// Ready for a request, as of now: neither ended nor still busy with the exchange before.
     pub(super) fn is_usable(&mut self) -> bool {
-        if !self.ended {
-            let driver = Pin::new(&mut self.driver);
-            let (polled, _) = self.gate.within(|waker| driver.poll(&mut Context::from_waker(waker)));
-            self.ended = polled.is_ready();
-        }
-        !self.ended && self.handle.is_ready()
+        matches!(self.upload, Upload::Done) && self.http.is_usable()
     }
 
-    /// Sends the request and waits for the response's head.
-    pub(super) async fn exchange(&mut self, request: &mut Outgoing) -> Result<Response<Incoming>, SendFault> {
-        let message = request.take().expect("whoever sends a request has one");
-        let Self { handle, driver, gate, ended } = self;
-        let (answer, _) = gate.within(|_| handle.try_send_request(message));
-        let mut answer = pin!(answer);
+    /// The exchange is over on both sides, and the upstream keeps the connection.
+    pub(super) fn is_reusable(&self) -> bool {
+        matches!(self.upload, Upload::Done) && self.http.is_reusable()
+    }
+
+    /// Holds no buffer until the next request.
+    pub(super) fn rest(&mut self) {
+        self.http.rest();
+    }
+
+    pub(super) const fn is_done(&self) -> bool {
+        self.http.is_done()
+    }
+
+    pub(super) const fn bytes_left(&self) -> Option<u64> {
+        self.http.bytes_left()
+    }
+
+    /// The stream behind the last head, for an upgrade.
+    pub(super) fn into_stream(self) -> Prefixed {
+        self.http.into_stream()
+    }
+
+    /// Sends the request and waits for the response's head. After a fault the request is still in `outgoing` if no byte of it
+    /// was sent.
+    pub(super) async fn exchange(&mut self, outgoing: &mut Outgoing) -> Result<ResponseHead, SendFault> {
+        self.begin(outgoing).await?;
         poll_fn(|context| {
-            gate.poll(context, |context| {
-                if !*ended {
-                    *ended = Pin::new(&mut *driver).poll(context).is_ready();
+            self.poll_upload(context).map_err(|fault| SendFault(FaultKind::of_request(&fault)))?;
+            loop {
+                let head = ready!(self.http.poll_response(context)).map_err(|fault| {
+                    SendFault(match fault {
+                        SendError::Malformed(_) => FaultKind::Protocol,
+                        SendError::Closed => FaultKind::Closed,
+                    })
+                })?;
+                if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
+                    if matches!(self.upload, Upload::Held(..)) {
+                        self.upload = Upload::Refused;
+                    }
+                    return Poll::Ready(Ok(head));
                 }
-                answer.as_mut().poll(context)
-            })
+                if head.status == StatusCode::CONTINUE {
+                    self.release();
+                    self.poll_upload(context).map_err(|fault| SendFault(FaultKind::of_request(&fault)))?;
+                }
+            }
         })
         .await
-        .map_err(|mut error| {
-            *request = error.take_message();
-            fault_of(error.error())
-        })
     }
 
-    /// The next frame of the response that `incoming` is the body of.
-    pub(super) fn poll_frame(&mut self, incoming: &mut Incoming, context: &mut Context<'_>) -> PolledFrame {
-        let Self { driver, gate, ended, .. } = self;
-        gate.poll(context, |context| {
-            // A short body has come with the head: then there is nothing to drive for.
-            let mut polled = Pin::new(&mut *incoming).poll_frame(context);
-            if polled.is_pending() && !*ended {
-                *ended = Pin::new(&mut *driver).poll(context).is_ready();
-                polled = Pin::new(&mut *incoming).poll_frame(context);
+    /// Sends the head, with what of the body is there already, until something of it is on its way.
+    async fn begin(&mut self, outgoing: &mut Outgoing) -> Result<(), SendFault> {
+        let Request { head, body } = outgoing.as_mut().expect("whoever sends a request has one");
+        self.http.begin(head);
+        let asks_first = !body.is_end_stream() && head.fields.has(Name::Expect);
+        // Sent together with the head; kept in case nothing of both gets out.
+        let mut first = None;
+        let mut trailers = None;
+        let mut looked = asks_first || body.is_end_stream();
+        poll_fn(|context| {
+            if !looked && let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(context) {
+                looked = true;
+                match frame.map(|frame| frame.map(hyper::body::Frame::into_data)) {
+                    Some(Ok(Ok(data))) => {
+                        first = Some(data.clone());
+                        self.http.queue(data);
+                    }
+                    Some(Ok(Err(frame))) => trailers = frame.into_trailers().ok(),
+                    Some(Err(fault)) => return Poll::Ready(Err(SendFault(FaultKind::of_request(&fault)))),
+                    None => {}
+                }
+                if body.is_end_stream() {
+                    self.http.queue_end(trailers.as_ref());
+                }
             }
-            match polled {
-                Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(Into::into))),
-                // A driver that has ended wakes nobody any more.
-                Poll::Pending if *ended => Poll::Ready(Some(Err(EndedEarly.into()))),
+            match self.http.poll_flush(context) {
+                _ if self.http.has_sent() => Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+                Poll::Ready(Err(_)) => {
+                    if let Some(data) = first.take() {
+                        body.put_back(data);
+                    }
+                    Poll::Ready(Err(SendFault(FaultKind::Closed)))
+                }
                 Poll::Pending => Poll::Pending,
             }
         })
+        .await?;
+        let ended = looked && body.is_end_stream() && !asks_first;
+        let Request { body, .. } = outgoing.take().expect("it was there a moment ago");
+        self.upload = if ended {
+            Upload::Done
+        } else if asks_first {
+            Upload::Held(body, Box::pin(tokio::time::sleep(CONTINUE_WITHIN)))
+        } else {
+            Upload::Streaming(body, trailers)
+        };
+        Ok(())
     }
-}
 
-/// Sends a request on a connection that may stop being HTTP. The driver gets a task of its own: it must outlive the exchange.
-pub(super) async fn exchange_for_upgrade(
-    io: UpstreamIo,
-    request: &mut Outgoing,
-) -> Result<Response<Incoming>, SendFault> {
-    let (mut handle, driver) =
-        Builder::new().handshake(TokioIo::new(io)).await.map_err(|_| SendFault(FaultKind::Connect))?;
-    tokio::task::spawn_local(driver.with_upgrades());
-    let message = request.take().expect("whoever sends a request has one");
-    let response = handle.send_request(message).await.map_err(|error| fault_of(&error))?;
-    if response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
-        // The handle's end would end the driver, and with it a body that is still to come.
-        tokio::task::spawn_local(async move { handle.ready().await });
+    /// The upstream wants the body.
+    fn release(&mut self) {
+        self.upload = match std::mem::replace(&mut self.upload, Upload::Done) {
+            Upload::Held(body, _) => Upload::Streaming(body, None),
+            other => other,
+        };
     }
-    Ok(response)
-}
 
-fn fault_of(error: &hyper::Error) -> SendFault {
-    SendFault(if error.is_parse() { FaultKind::Protocol } else { FaultKind::Closed })
+    /// Sends what there is to send of the body. A fault is the client's.
+    fn poll_upload(&mut self, context: &mut Context<'_>) -> Result<(), BodyFault> {
+        if let Upload::Held(_, wait) = &mut self.upload
+            && wait.as_mut().poll(context).is_ready()
+        {
+            self.release();
+        }
+        loop {
+            let Upload::Streaming(body, trailers) = &mut self.upload else { return self.flush(context) };
+            if !self.http.has_room() {
+                match self.http.poll_flush(context) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(_)) => {
+                        self.upload = Upload::Refused;
+                        return Ok(());
+                    }
+                    Poll::Pending => return Ok(()),
+                }
+            }
+            match Pin::new(body).poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => self.http.queue(data),
+                    Err(frame) => *trailers = frame.into_trailers().ok(),
+                },
+                Poll::Ready(Some(Err(fault))) => {
+                    self.upload = Upload::Refused;
+                    return Err(fault);
+                }
+                Poll::Ready(None) => {
+                    self.http.queue_end(trailers.as_ref());
+                    self.upload = Upload::Done;
+                }
+                Poll::Pending => return self.flush(context),
+            }
+        }
+    }
+
+    fn flush(&mut self, context: &mut Context<'_>) -> Result<(), BodyFault> {
+        if matches!(self.http.poll_flush(context), Poll::Ready(Err(_))) {
+            // Whether the upstream has answered before it hung up, reading will tell.
+            self.upload = Upload::Refused;
+        }
+        Ok(())
+    }
+
+    /// The next frame of the response's body; the request's goes on meanwhile.
+    pub(super) fn poll_frame(&mut self, context: &mut Context<'_>) -> PolledFrame {
+        if !matches!(self.upload, Upload::Done | Upload::Refused)
+            && let Err(fault) = self.poll_upload(context)
+        {
+            return Poll::Ready(Some(Err(fault)));
+        }
+        self.http.poll_frame(context)
+    }
 }

@@ -4,15 +4,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{HOST, HeaderValue};
-use http::{Request, StatusCode, Uri};
+use http::StatusCode;
 use http_body_util::{BodyExt, Limited};
 
+use super::Request;
 use super::body::RequestBody;
 use super::endpoint::{Counted, Limits, Target};
 use super::io::Dial;
 use crate::clock::CoarseClock;
 use crate::config::Endpoint;
+use crate::http1::RequestHead;
 use crate::telemetry::WorkerMetrics;
 
 /// More than any state is long.
@@ -51,19 +52,16 @@ impl ControlLink {
     /// The body of a successful answer.
     pub async fn get(&self, path: &'static str) -> Result<Bytes, ControlFault> {
         self.clock.advance();
-        let mut request = Request::new(RequestBody::default());
-        *request.uri_mut() = Uri::from_static(path);
-        request.headers_mut().insert(HOST, HeaderValue::from_static("gateway"));
+        let request = Request { head: RequestHead::get(path, "gateway"), body: RequestBody::default() };
         let response = self
             .target
             .exchange(&self.clock, &mut Some(request))
             .await
             .map_err(|fault| ControlFault::Unreachable(fault.0.label()))?;
-        if response.status() != StatusCode::OK {
-            return Err(ControlFault::Status(response.status()));
+        if response.head.status != StatusCode::OK {
+            return Err(ControlFault::Status(response.head.status));
         }
-        let body =
-            Limited::new(response.into_body(), MOST_BYTES).collect().await.map_err(|_| ControlFault::Body)?;
+        let body = Limited::new(response.body, MOST_BYTES).collect().await.map_err(|_| ControlFault::Body)?;
         Ok(body.to_bytes())
     }
 

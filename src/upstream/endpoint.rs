@@ -5,14 +5,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Response;
+use http::StatusCode;
 
 use super::body::UpstreamBody;
 use super::connection::Connection;
-use super::io::{Dial, UpstreamIo};
-use super::{FaultKind, Outgoing, SendFault};
+use super::io::Dial;
+use super::{Answered, FaultKind, Outgoing, Response, SendFault, http2};
 use crate::clock::{CoarseClock, Millis, millis};
-use crate::config::Endpoint;
+use crate::config::{Endpoint, UpstreamProtocol};
+use crate::http1::Stream;
 use crate::telemetry::{UpstreamFailure, WorkerMetrics};
 
 /// How long an endpoint that refused a connection is asked last.
@@ -34,6 +35,8 @@ pub struct Target {
     dial: Dial,
     limits: Limits,
     idle: RefCell<Vec<Idle>>,
+    /// For an endpoint that speaks HTTP/2.
+    link: http2::Link,
     in_flight: Cell<usize>,
     ejected_until: Cell<Millis>,
     open: Cell<usize>,
@@ -58,8 +61,11 @@ struct Idle {
 /// A connection in use. Given back when its exchange is over, closed when dropped before.
 pub(super) struct Lease {
     connection: Option<Box<Connection>>,
-    target: Rc<Target>,
+    in_flight: InFlight,
 }
+
+/// One of an endpoint's requests, until its response has ended.
+pub(super) struct InFlight(Rc<Target>);
 
 impl Target {
     pub(super) fn new(endpoint: Endpoint, dial: Dial, limits: Limits, counted: Counted) -> Self {
@@ -68,6 +74,7 @@ impl Target {
             dial,
             limits,
             idle: RefCell::default(),
+            link: http2::Link::default(),
             in_flight: Cell::new(0),
             ejected_until: Cell::new(0),
             open: Cell::new(0),
@@ -96,8 +103,11 @@ impl Target {
     pub(super) async fn exchange(
         self: &Rc<Self>,
         clock: &CoarseClock,
-        request: &mut Outgoing,
-    ) -> Result<Response<UpstreamBody>, SendFault> {
+        outgoing: &mut Outgoing,
+    ) -> Result<Response, SendFault> {
+        if self.endpoint.protocol() == UpstreamProtocol::Http2 {
+            return Box::pin(self.exchange_http2(clock, outgoing)).await;
+        }
         loop {
             let idle = self.take_idle(clock);
             let reused = idle.is_some();
@@ -106,23 +116,76 @@ impl Target {
                 // Rare, and large: kept out of the state that every request carries.
                 None => Box::pin(self.open(clock)).await.map_err(SendFault)?,
             };
-            match lease.connection().exchange(request).await {
-                Ok(response) => {
-                    let now = clock.now();
-                    return Ok(response.map(|incoming| UpstreamBody::new(incoming, lease, now)));
+            match lease.connection().exchange(outgoing).await {
+                Ok(head) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
+                    return Err(self.failed(SendFault(FaultKind::Protocol)));
                 }
+                Ok(head) => return Ok(Response { head, body: UpstreamBody::pooled(lease, clock.now()) }),
                 // The upstream closed an idle connection in this very moment: nothing was sent, so another one may serve.
-                Err(_) if reused && request.is_some() => {}
-                Err(fault) => {
-                    let kind = match fault.0 {
-                        FaultKind::Protocol => UpstreamFailure::Protocol,
-                        _ => UpstreamFailure::Reset,
-                    };
-                    self.counted.metrics.upstream_failed(self.counted.region, kind);
-                    return Err(fault);
-                }
+                Err(_) if reused && outgoing.is_some() => {}
+                Err(fault) => return Err(self.failed(fault)),
             }
         }
+    }
+
+    /// Counts what went wrong, if it is the upstream's.
+    fn failed(&self, fault: SendFault) -> SendFault {
+        let kind = match fault.0 {
+            FaultKind::Protocol => UpstreamFailure::Protocol,
+            FaultKind::Request | FaultKind::RequestMalformed => return fault,
+            _ => UpstreamFailure::Reset,
+        };
+        self.counted.metrics.upstream_failed(self.counted.region, kind);
+        fault
+    }
+
+    async fn exchange_http2(
+        self: &Rc<Self>,
+        clock: &CoarseClock,
+        outgoing: &mut Outgoing,
+    ) -> Result<Response, SendFault> {
+        if self.in_flight.get() >= self.limits.connections {
+            return Err(SendFault(FaultKind::Exhausted));
+        }
+        let in_flight = InFlight::new(self);
+        loop {
+            let open = self.link.sender();
+            let reused = open.is_some();
+            let sender = match open {
+                Some(sender) => {
+                    self.counted.metrics.upstream_reused(self.counted.region);
+                    sender
+                }
+                None => {
+                    let stream = self.connect(clock).await.map_err(SendFault)?;
+                    self.opened_one();
+                    let target = Rc::downgrade(self);
+                    let ended = move || target.upgrade().into_iter().for_each(|target| target.closed_one());
+                    self.link.start(stream, ended).await?
+                }
+            };
+            match http2::exchange(sender, outgoing).await {
+                Ok((head, body)) => return Ok(Response { head, body: UpstreamBody::http2(body, in_flight) }),
+                Err(SendFault(FaultKind::Closed)) if reused && outgoing.is_some() => self.link.close(),
+                Err(fault) => return Err(self.failed(fault)),
+            }
+        }
+    }
+
+    /// Sends a request that may be upgraded, on a connection of its own.
+    pub(super) async fn exchange_for_upgrade(
+        &self,
+        clock: &CoarseClock,
+        outgoing: &mut Outgoing,
+    ) -> Result<Answered, SendFault> {
+        let stream = self.connect(clock).await.map_err(SendFault)?;
+        let mut connection = Box::new(Connection::new(stream));
+        let head = connection.exchange(outgoing).await.map_err(|fault| self.failed(fault))?;
+        Ok(if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            Answered::Switched(head, connection.into_stream())
+        } else {
+            Answered::Response(Response { head, body: UpstreamBody::own(connection) })
+        })
     }
 
     /// An idle connection, if one still works.
@@ -145,17 +208,16 @@ impl Target {
         }
         // Counted before it is open, so that a burst of requests can't pass the limit while connecting.
         let slot = Slot::take(self);
-        let io = self.connect(clock).await?;
-        let connection = Connection::start(io).await?;
+        let connection = Connection::new(self.connect(clock).await?);
         slot.keep();
         Ok(Lease::new(Box::new(connection), self))
     }
 
-    pub(super) async fn connect(&self, clock: &CoarseClock) -> Result<UpstreamIo, FaultKind> {
-        match self.dial.open(self.endpoint.as_str(), self.limits.connect).await {
-            Ok(io) => {
+    pub(super) async fn connect(&self, clock: &CoarseClock) -> Result<Stream, FaultKind> {
+        match self.dial.open(&self.endpoint, self.limits.connect).await {
+            Ok(stream) => {
                 self.ejected_until.set(0);
-                Ok(io)
+                Ok(stream)
             }
             Err(error) => {
                 tracing::warn!(endpoint = %self.endpoint, %error, "no connection to upstream");
@@ -183,6 +245,7 @@ impl Target {
     }
 
     fn close_idle(&self) {
+        self.link.close();
         let idle = std::mem::take(&mut *self.idle.borrow_mut());
         for _ in &idle {
             self.closed_one();
@@ -206,32 +269,52 @@ impl Drop for Target {
     }
 }
 
+impl InFlight {
+    fn new(target: &Rc<Target>) -> Self {
+        target.in_flight.set(target.in_flight.get() + 1);
+        Self(Rc::clone(target))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.set(self.0.in_flight.get() - 1);
+    }
+}
+
 impl Lease {
     fn new(connection: Box<Connection>, target: &Rc<Target>) -> Self {
-        target.in_flight.set(target.in_flight.get() + 1);
-        Self { connection: Some(connection), target: Rc::clone(target) }
+        Self { connection: Some(connection), in_flight: InFlight::new(target) }
     }
 
     pub(super) fn connection(&mut self) -> &mut Connection {
         self.connection.as_mut().expect("a lease holds its connection until it is given back")
     }
 
-    /// Puts the connection back for the next request. One that turns out to be unusable is found when it is taken.
+    /// Bytes of the response's body still to come, if that is known.
+    pub(super) fn bytes_left(&self) -> Option<u64> {
+        self.connection.as_ref().map_or(Some(0), |connection| connection.bytes_left())
+    }
+
+    /// Puts the connection back for the next request, if it takes one.
     pub(super) fn give_back(mut self, now: Millis) {
-        if self.target.retired.get() {
+        let target = &self.in_flight.0;
+        if target.retired.get()
+            || !self.connection.as_ref().is_some_and(|connection| connection.is_reusable())
+        {
             return;
         }
-        if let Some(connection) = self.connection.take() {
-            self.target.idle.borrow_mut().push(Idle { connection, since: now });
+        if let Some(mut connection) = self.connection.take() {
+            connection.rest();
+            target.idle.borrow_mut().push(Idle { connection, since: now });
         }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.target.in_flight.set(self.target.in_flight.get() - 1);
         if self.connection.is_some() {
-            self.target.closed_one();
+            self.in_flight.0.closed_one();
         }
     }
 }

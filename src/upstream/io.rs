@@ -1,17 +1,16 @@
-//! The byte stream to an upstream: plain TCP within a region, mutual TLS between regions.
+//! The way to an upstream: plain TCP or a unix socket within a region, mutual TLS between regions.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
+
+use crate::config::{Endpoint, EndpointAddress};
+use crate::http1::Stream;
 
 /// How to open a connection to an endpoint.
 #[derive(Clone)]
@@ -36,78 +35,21 @@ impl Dial {
     }
 
     /// Resolves, connects and, over TLS, shakes hands, all within `limit`.
-    pub(super) async fn open(&self, address: &str, limit: Duration) -> io::Result<UpstreamIo> {
+    pub(super) async fn open(&self, endpoint: &Endpoint, limit: Duration) -> io::Result<Stream> {
         let open = async {
-            let stream = TcpStream::connect(address).await?;
+            let stream = match endpoint.address() {
+                EndpointAddress::Tcp(address) => TcpStream::connect(address).await?,
+                EndpointAddress::Unix(path) => return Ok(Stream::Unix(UnixStream::connect(path).await?)),
+            };
             stream.set_nodelay(true)?;
             match self {
-                Self::Plain => Ok(UpstreamIo::Plain(stream)),
+                Self::Plain => Ok(Stream::Tcp(stream)),
                 Self::Tls { config, name } => {
                     let connector = TlsConnector::from(Arc::clone(config));
-                    Ok(UpstreamIo::Tls(Box::new(connector.connect(name.clone(), stream).await?)))
+                    Ok(Stream::Tls(Box::new(connector.connect(name.clone(), stream).await?.into())))
                 }
             }
         };
         tokio::time::timeout(limit, open).await.map_err(|_| io::ErrorKind::TimedOut)?
-    }
-}
-
-/// An open connection.
-pub enum UpstreamIo {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl AsyncRead for UpstreamIo {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for UpstreamIo {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-        }
     }
 }

@@ -221,8 +221,8 @@ async fn an_upstream_that_dies_within_a_body_never_looks_like_one_that_finished(
             let mut wire = gateway.connect().await;
             wire.send(Ask::new("GET /download").bytes()).await;
             match wire.head().await {
-                // A reset may overtake the head.
-                Some(head) if head.status() == 502 => assert!(reset, "{what}"),
+                // The end may overtake the head: then the client is told.
+                Some(head) if head.status() == 502 => {}
                 Some(head) => {
                     let body = wire.body(&head).await;
                     assert!(body.is_err(), "{what}: the client takes {body:?} for the whole");

@@ -16,8 +16,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     // TLS toward databases is made by the same provider.
     ("postgres", &["tls"]),
-    // A validated configuration is made of the edges' own validated parts: issuers' policies, database URLs.
-    ("config", &["auth", "postgres"]),
+    // A validated configuration is made of the edges' own validated parts: issuers' policies, database URLs, the names
+    // that certificates answer for.
+    ("config", &["auth", "postgres", "tls"]),
     // Who is dialled is configured; what became of it is counted.
     ("upstream", &["config", "telemetry"]),
 ];
@@ -212,7 +213,10 @@ fn what_points_down_is_not() {
 fn a_row_that_nobody_needs_and_a_folder_without_a_row_are_found() {
     let used = [
         Source::new("src/postgres/tls.rs", "use crate::tls::provider;"),
-        Source::new("src/config.rs", "use crate::{auth::IssuerPolicy, postgres::DatabaseUrl};"),
+        Source::new(
+            "src/config.rs",
+            "use crate::{auth::IssuerPolicy, postgres::DatabaseUrl, tls::served_name};",
+        ),
         Source::new("src/upstream.rs", "use crate::{config::Endpoint, telemetry};"),
     ];
     assert_eq!(findings_of_table(&used), Vec::<String>::new());

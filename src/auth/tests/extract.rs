@@ -6,9 +6,18 @@ use super::*;
 /// Header values, and the token in them.
 type Case = (&'static [&'static str], Result<Option<&'static str>, TokenFault>);
 
+fn extract_from<'h>(
+    headers: &'h HeaderMap,
+    from: &[TokenSource],
+) -> Result<Option<Credential<'h>>, TokenFault> {
+    let values = |name| headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    let cookies: Vec<&[u8]> = values(COOKIE).collect();
+    extract(values(AUTHORIZATION), cookies.iter().copied(), from)
+}
+
 /// What a request without a cached token goes through.
 fn token<'h>(headers: &'h HeaderMap, from: &[TokenSource]) -> Result<Option<&'h str>, TokenFault> {
-    extract(headers, from)?.map(|credential| credential.token()).transpose()
+    extract_from(headers, from)?.map(|credential| credential.token()).transpose()
 }
 
 fn headers(authorizations: &[&str], cookies: &[&str]) -> HeaderMap {

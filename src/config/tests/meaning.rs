@@ -11,7 +11,7 @@ use crate::domain::topology::Mode;
 use crate::domain::upstream_groups::UpstreamGroup;
 
 use super::*;
-use crate::config::{AccessLogTarget, Endpoint};
+use crate::config::{AccessLogTarget, Endpoint, ReloadOn, TlsVersion};
 
 #[test]
 fn every_section_arrives() {
@@ -49,8 +49,8 @@ fn every_section_arrives() {
     assert_eq!(config.listen.workers, 2);
     assert_eq!(config.internal_tls.as_deref(), Some(Path::new("/etc/residency/pki")));
     let tls = config.tls.as_ref().expect("two files");
-    assert_eq!(tls.certificate, Path::new("/etc/residency/chain.pem"));
-    assert_eq!(tls.key, Path::new("/etc/residency/key.pem"));
+    assert_eq!(tls.default.certificate, Path::new("/etc/residency/chain.pem"));
+    assert_eq!(tls.default.key, Path::new("/etc/residency/key.pem"));
     assert_eq!(config.trusted_proxies.len(), 2);
     assert_eq!(config.trusted_proxies[1].to_string(), "192.0.2.7/32");
 
@@ -171,6 +171,42 @@ fn listeners_have_the_defaults_their_certificates_allow() {
     assert_eq!(internal.internal.map(|address| address.port()), Some(7443));
     let off = listen("internal_tls = \"dir:pki\"\nlisten = { internal = \"off\", admin = \"off\" }");
     assert_eq!((off.internal, off.admin), (None, None));
+}
+
+#[test]
+fn certificates_have_their_defaults_and_take_names() {
+    let sidecar = "region = \"r\"\nupstream = \"127.0.0.1:3000\"\nserves = [\"us\"]\njwks = \"file:/k\"\n";
+    let read =
+        |more: &str, variables: &[(&str, &str)]| config(&format!("{sidecar}{more}"), &environment(variables));
+    let tls = "tls = { certificate = \"file:c\", key = \"file:k\" }";
+    let plain = read(tls, &[]);
+    assert!(plain.listen.http2);
+    assert_eq!(plain.reload, ReloadOn::Change);
+    let settings = plain.tls.expect("two files");
+    assert_eq!((settings.strict_sni, settings.min_version), (false, TlsVersion::V12));
+    assert_eq!(settings.others, []);
+
+    let variables = [
+        ("RESIDENCY_TLS__STRICT_SNI", "true"),
+        ("RESIDENCY_TLS__MIN_VERSION", "1.3"),
+        ("RESIDENCY_LISTEN__HTTP2", " false"),
+        ("RESIDENCY_RELOAD", "signal"),
+    ];
+    let overridden = read(tls, &variables);
+    assert_eq!((overridden.listen.http2, overridden.reload), (false, ReloadOn::Signal));
+    let settings = overridden.tls.expect("two files");
+    assert_eq!((settings.strict_sni, settings.min_version), (true, TlsVersion::V13));
+
+    let several = "[listen]\nhttp2 = \"env:H2\"\n[tls]\ncertificate = \"file:c\"\nkey = \"file:k\"\n\
+        [[tls.certificates]]\ncertificate = \"file:/d/c\"\nkey = \"file:/d/k\"\n\
+        [[tls.certificates]]\ncertificate = \"file:e\"\nkey = \"file:f\"\nnames = [\"A.example.com\", \"*.B.example\"]\n";
+    let several = read(several, &[("H2", "false")]);
+    assert!(!several.listen.http2);
+    let others = several.tls.expect("six files").others;
+    assert_eq!(others[0].files.certificate, Path::new("/d/c"));
+    assert_eq!(others[0].names, [""; 0]);
+    assert_eq!(others[1].files.key, Path::new("f"));
+    assert_eq!(others[1].names, ["a.example.com", "*.b.example"]);
 }
 
 #[test]

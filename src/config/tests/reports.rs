@@ -287,3 +287,30 @@ databases = { us = "secret-database" }
     let report = report(text, &environment(&variables));
     assert!(!report.contains("secret-"), "{report}");
 }
+
+#[test]
+fn certificates() {
+    insta::assert_snapshot!(report_of(
+        r#"
+region = "us-east"
+upstream = "127.0.0.1:3000"
+serves = ["us"]
+jwks = "file:/k"
+reload = "inotify"
+[listen]
+http2 = "on"
+[tls]
+certificate = "file:chain.pem"
+strict_sni = "yes"
+min_version = "1.1"
+cipher_suites = "HIGH"
+[[tls.certificates]]
+certificate = "file:a.pem"
+names = ["api.example.com", "https://b.example.com", "*.com", "bücher.example"]
+[[tls.certificates]]
+certificate = "b.pem"
+key = "file:b.key"
+name = "b.example.com"
+"#
+    ));
+}

@@ -248,6 +248,10 @@ fn every_counter_lands_under_its_own_name() {
     worker.tls_handshake(true);
     worker.tls_handshake(true);
     worker.tls_handshake(false);
+    for (is_tls13, is_resumed) in [(false, false), (false, true), (true, false), (true, false), (true, true)]
+    {
+        worker.tls_session(is_tls13, is_resumed);
+    }
     worker.websocket_opened();
     worker.token_cache_lookup(true);
     worker.token_cache_lookup(true);
@@ -265,6 +269,10 @@ fn every_counter_lands_under_its_own_name() {
     residency_downstream_connections_closed_total 1
     residency_tls_handshakes_total{result="failed"} 1
     residency_tls_handshakes_total{result="ok"} 2
+    residency_tls_sessions_total{version="1.2",handshake="full"} 1
+    residency_tls_sessions_total{version="1.2",handshake="resumed"} 1
+    residency_tls_sessions_total{version="1.3",handshake="full"} 2
+    residency_tls_sessions_total{version="1.3",handshake="resumed"} 1
     residency_token_cache_lookups_total{result="hit"} 2
     residency_token_cache_lookups_total{result="miss"} 1
     residency_token_faults_total{fault="expired"} 1

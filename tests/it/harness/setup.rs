@@ -22,8 +22,9 @@ impl Setup {
             tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory below the build's");
         let mut setup = Self { directory, config: Table::new(), environment: Vec::new() };
         let access = setup.path("access.log");
+        // Only tests of watching want a reload that they haven't asked for.
         setup = setup.with(&format!(
-            "[listen]\nhttp = '{}'\nadmin = '{}'\nworkers = 1\n[log]\naccess = 'file:{}'\n",
+            "reload = 'signal'\n[listen]\nhttp = '{}'\nadmin = '{}'\nworkers = 1\n[log]\naccess = 'file:{}'\n",
             vacant(),
             vacant(),
             access.display()

@@ -1,0 +1,134 @@
+//! An HTTP/1.1 connection: requests and answers in turn, until either side has enough or a request can't be trusted.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use http::{Method, Version};
+
+use super::connection::{Client, Phase};
+use super::exchange::{Outcome, exchange};
+use super::problem::Problem;
+use super::record::Record;
+use super::reply::Reply;
+use super::worker::Worker;
+use crate::http1::{HeadFault, HeadLimits, IncomingBody, RequestHead, ServerConnection, Turn, Unfinished};
+use crate::upstream::{Request, RequestBody};
+
+/// Serves one connection to its end.
+pub async fn converse(worker: &Rc<Worker>, client: &Rc<Client>, connection: ServerConnection) {
+    let (limits, most_unread) = {
+        let limits = &worker.generation().settings.config.limits;
+        (HeadLimits { bytes: limits.header_bytes, lines: limits.headers }, limits.peek_bytes)
+    };
+    loop {
+        let (head, incoming) = match next_request(client, &connection, limits).await {
+            Ok(Some(request)) => request,
+            Ok(None) => return,
+            Err(fault) => return refuse(worker, client, &connection, &fault, most_unread).await,
+        };
+        let turn = Turn::of(&head);
+        let body = RequestBody::http1(incoming, &client.activity.received);
+        let Some(outcome) = answer(worker, client, &connection, Request { head, body }).await else { return };
+        let (reply, asked_for_upgrade) = match outcome {
+            Outcome::Reply(reply) => (reply, false),
+            Outcome::NoUpgrade(reply) => (reply, true),
+            Outcome::Upgrade(reply, tunnel) => {
+                if connection.respond(turn, &reply.head, &mut Some(reply.body), false).await.is_ok()
+                    && let Some(stream) = connection.into_stream()
+                {
+                    tunnel.run(stream).await;
+                }
+                return;
+            }
+        };
+        let keeps = give(client, &connection, turn, reply).await;
+        // What was sent for the protocol that was asked for is no request of this one.
+        if keeps == Some(true) && asked_for_upgrade && connection.has_more() {
+            return refuse(worker, client, &connection, &HeadFault::Malformed(UPGRADE), most_unread).await;
+        }
+        match keeps {
+            Some(true) if connection.skip_body(most_unread).await => {}
+            Some(_) => return connection.linger(most_unread).await,
+            None => return,
+        }
+    }
+}
+
+const UPGRADE: crate::http1::Malformed = crate::http1::Malformed::Upgrade;
+
+/// The next request; `None` when there will be none.
+async fn next_request(
+    client: &Client,
+    connection: &ServerConnection,
+    limits: HeadLimits,
+) -> Result<Option<(RequestHead, IncomingBody)>, HeadFault> {
+    poll_fn(|context| {
+        let polled = connection.poll_request(context, limits);
+        if polled.is_pending() {
+            if !connection.is_idle() {
+                client.activity.began();
+            } else if client.activity.is_draining() {
+                return Poll::Ready(Ok(None));
+            }
+        }
+        polled
+    })
+    .await
+}
+
+/// The answer; `None` when the client has gone.
+async fn answer(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    connection: &ServerConnection,
+    request: Request,
+) -> Option<Outcome> {
+    let mut work = pin!(exchange(worker, client, request));
+    poll_fn(|context| {
+        if let Poll::Ready(outcome) = work.as_mut().poll(context) {
+            return Poll::Ready(Some(outcome));
+        }
+        connection.poll_gone(context).map(|()| None)
+    })
+    .await
+}
+
+/// Sends the answer. Says whether the connection can be used again; `None`: it is broken.
+async fn give(client: &Client, connection: &ServerConnection, turn: Turn, reply: Reply) -> Option<bool> {
+    let close = reply.last || client.activity.is_draining();
+    let mut body = Some(reply.body);
+    match connection.respond(turn, &reply.head, &mut body, close).await {
+        Ok(keeps) => Some(keeps),
+        Err(Unfinished::Cut) => None,
+        // The upstream broke off before anything of its answer was on its way to the client.
+        Err(Unfinished::Unsent(_)) => {
+            let ending = body?.take_over(Problem::UpstreamFailed)?;
+            let reply = Problem::UpstreamFailed.reply().ending(ending);
+            connection.respond(turn, &reply.head, &mut Some(reply.body), close).await.ok()
+        }
+    }
+}
+
+/// Answers what is no request, and ends the connection: what follows can't be trusted either.
+async fn refuse(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    connection: &ServerConnection,
+    fault: &HeadFault,
+    most_unread: usize,
+) {
+    let Some(problem) = Problem::of_head(fault) else { return };
+    tracing::debug!(%fault, "request refused");
+    client.activity.enter(Phase::Streaming);
+    // Its method is unknown, or may be anything.
+    let method = Method::from_bytes(b"-").expect("a token");
+    let mut ending = Record::new(method, Version::HTTP_11, client).ending(client, &worker.generation());
+    ending.record.refuse(problem);
+    let reply = problem.reply().ending(ending);
+    if connection.respond(Turn::unread(), &reply.head, &mut Some(reply.body), true).await.is_ok() {
+        client.activity.enter(Phase::Streaming);
+        connection.linger(most_unread).await;
+    }
+}

@@ -1,0 +1,355 @@
+//! The server's side of one connection: requests in, responses out, one after the other.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Version};
+use http_body::Body;
+
+use super::body::{Decoder, IncomingBody, PolledFrame};
+use super::fault::HeadFault;
+use super::framing::{Length, has_no_body};
+use super::head::{HeadLimits, RequestHead, ResponseHead};
+use super::name::Name;
+use super::stream::{Prefixed, Stream};
+use super::wire::{Moved, Wire};
+
+/// How HTTP/2 begins on a connection where nobody has agreed on it (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What a client may have sent ahead while its request is answered.
+const MOST_AHEAD: usize = 4 * 1024;
+
+/// How long a connection that ends waits for what the client is still sending: a socket that is closed with bytes unread
+/// resets, and takes with it the answer that the client has not read yet.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// One client's connection.
+#[derive(Debug)]
+pub struct ServerConnection {
+    side: Rc<RefCell<Side>>,
+}
+
+/// What connection and body share.
+#[derive(Debug)]
+pub(super) struct Side {
+    wire: Wire,
+    decoder: Decoder,
+    /// The client asks whether to send its body, and was not told yet.
+    asks_first: bool,
+    /// An empty line before the request was passed over.
+    skipped: bool,
+}
+
+/// What of the request a response depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn {
+    is_head: bool,
+    version: Version,
+    /// The client can use the connection again.
+    keeps: bool,
+}
+
+/// Why a response did not get through.
+#[derive(Debug)]
+pub enum Unfinished<E> {
+    /// Its body failed before a byte of it was written: another response may be given.
+    Unsent(E),
+    /// The client has a part of it. The connection must end.
+    Cut,
+}
+
+impl Turn {
+    /// What `head` means for its response.
+    pub fn of(head: &RequestHead) -> Self {
+        let says = |word: &[u8]| head.fields.all(Name::Connection).any(|value| lists(value, word));
+        let keeps = match head.version {
+            Version::HTTP_10 => says(b"keep-alive") && !says(b"close"),
+            _ => !says(b"close"),
+        };
+        Self { is_head: head.method == Method::HEAD, version: head.version, keeps }
+    }
+
+    /// For a request that could not be read.
+    pub const fn unread() -> Self {
+        Self { is_head: false, version: Version::HTTP_11, keeps: false }
+    }
+}
+
+impl ServerConnection {
+    /// `moved` counts the bytes that go through.
+    pub fn new(stream: Stream, moved: Rc<Moved>) -> Self {
+        let wire = Wire::new(stream, moved);
+        let side = Side { wire, decoder: Decoder::Done, asks_first: false, skipped: false };
+        Self { side: Rc::new(RefCell::new(side)) }
+    }
+
+    /// No byte of a request is there.
+    pub fn is_idle(&self) -> bool {
+        self.side.borrow().wire.unread().is_empty()
+    }
+
+    /// Whether the client begins as one that knows the other side to speak HTTP/2.
+    pub fn poll_preface(&self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let wire = &mut self.side.borrow_mut().wire;
+        loop {
+            let unread = wire.unread();
+            let known = unread.len().min(PREFACE.len());
+            if unread[..known] != PREFACE[..known] {
+                return Poll::Ready(Ok(false));
+            }
+            if known == PREFACE.len() {
+                return Poll::Ready(Ok(true));
+            }
+            if ready!(wire.poll_small_fill(context))? == 0 {
+                return Poll::Ready(Ok(false));
+            }
+        }
+    }
+
+    /// The next request; `None` when the client has ended the connection before one.
+    pub fn poll_request(
+        &self,
+        context: &mut Context<'_>,
+        limits: HeadLimits,
+    ) -> Poll<Result<Option<(RequestHead, IncomingBody)>, HeadFault>> {
+        let mut side = self.side.borrow_mut();
+        let polled = side.poll_head(context, limits);
+        if polled.is_pending() {
+            side.wire.rest();
+        }
+        let Some(head) = ready!(polled)? else { return Poll::Ready(Ok(None)) };
+        drop(side);
+        Poll::Ready(Ok(Some((head, IncomingBody::new(Rc::clone(&self.side))))))
+    }
+
+    /// Ready when the client has gone while its request is being answered. What it sends ahead is read, within a bound.
+    pub fn poll_gone(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.side.borrow_mut().poll_gone(context)
+    }
+
+    /// Bytes came behind the request.
+    pub fn has_more(&self) -> bool {
+        !self.side.borrow().wire.unread().is_empty()
+    }
+
+    /// Sends a response. With `close`, or when the request or the response demands it, the connection is not to be used
+    /// again, which is said in the response, and `false` comes back.
+    ///
+    /// The body is dropped when it has ended, before its last bytes are written: who has read them can rely on what that
+    /// brings about.
+    pub async fn respond<B>(
+        &self,
+        turn: Turn,
+        head: &ResponseHead,
+        body: &mut Option<B>,
+        close: bool,
+    ) -> Result<bool, Unfinished<B::Error>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let none = turn.is_head || has_no_body(head.status);
+        if none {
+            *body = None;
+        }
+        let length = match body.as_ref().map_or(Some(0), |body| body.size_hint().exact()) {
+            _ if none => Length::None,
+            Some(exact) => Length::Exact(exact),
+            None if turn.version == Version::HTTP_10 => Length::UntilClose,
+            None => Length::Chunked,
+        };
+        let began = {
+            let mut side = self.side.borrow_mut();
+            // One that was not told to send its body may go on with another request, or with the body after all.
+            let unasked = std::mem::take(&mut side.asks_first) && !side.decoder.is_done();
+            let keeps = turn.keeps && !close && !unasked && length != Length::UntilClose;
+            let began = (side.wire.written(), keeps);
+            write_head(side.wire.outbox.flat(), turn, head, length, keeps);
+            began
+        };
+        let (written_before, keeps) = began;
+        let mut trailers: Option<HeaderMap> = None;
+        poll_fn(|context| {
+            loop {
+                let mut side = self.side.borrow_mut();
+                let Some(source) = body else {
+                    let flushed = ready!(side.wire.poll_flush(context));
+                    return Poll::Ready(flushed.map(|()| keeps).map_err(|_| Unfinished::Cut));
+                };
+                if !side.wire.outbox.has_room() && ready!(side.wire.poll_flush(context)).is_err() {
+                    return Poll::Ready(Err(Unfinished::Cut));
+                }
+                // The body may need the connection: it may be what the request's own body makes of it.
+                drop(side);
+                let frame = Pin::new(source).poll_frame(context);
+                let mut side = self.side.borrow_mut();
+                let wire = &mut side.wire;
+                match frame {
+                    Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                        Ok(data) => wire.outbox.data(data, length),
+                        Err(frame) => trailers = frame.into_trailers().ok(),
+                    },
+                    Poll::Ready(Some(Err(error))) => {
+                        let unsent = wire.written() == written_before;
+                        if unsent {
+                            wire.outbox.clear();
+                        }
+                        return Poll::Ready(Err(if unsent {
+                            Unfinished::Unsent(error)
+                        } else {
+                            Unfinished::Cut
+                        }));
+                    }
+                    Poll::Ready(None) => {
+                        wire.outbox.end(length, trailers.as_ref());
+                        drop(side);
+                        *body = None;
+                    }
+                    Poll::Pending => {
+                        if !wire.outbox.is_empty() && ready!(wire.poll_flush(context)).is_err() {
+                            return Poll::Ready(Err(Unfinished::Cut));
+                        }
+                        return side.poll_gone(context).map(|()| Err(Unfinished::Cut));
+                    }
+                }
+            }
+        })
+        .await
+    }
+
+    /// Reads what is left of the request's body, up to `most` bytes, so that another request can follow.
+    pub async fn skip_body(&self, most: usize) -> bool {
+        let mut left = most;
+        let skipping = poll_fn(|context| {
+            let mut side = self.side.borrow_mut();
+            while !side.decoder.is_done() {
+                match ready!(side.poll_frame(context)) {
+                    Some(Ok(frame)) => match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                        Some(rest) => left = rest,
+                        None => return Poll::Ready(false),
+                    },
+                    Some(Err(_)) => return Poll::Ready(false),
+                    None => {}
+                }
+            }
+            Poll::Ready(true)
+        });
+        if self.side.borrow().decoder.is_done() {
+            return true;
+        }
+        tokio::time::timeout(LINGER, skipping).await.unwrap_or(false)
+    }
+
+    /// Ends the connection such that the client can still read what it was sent.
+    pub async fn linger(&self, most: usize) {
+        let mut left = most;
+        let ending = poll_fn(|context| {
+            let wire = &mut self.side.borrow_mut().wire;
+            if ready!(wire.poll_shutdown(context)).is_err() {
+                return Poll::Ready(());
+            }
+            loop {
+                let count = wire.unread().len();
+                wire.skip(count);
+                match ready!(wire.poll_small_fill(context)) {
+                    Ok(count @ 1..) if count <= left => left -= count,
+                    _ => return Poll::Ready(()),
+                }
+            }
+        });
+        // Whoever goes on longer has to take the reset.
+        let _ = tokio::time::timeout(LINGER, ending).await;
+    }
+
+    /// The stream with what was read ahead of it. `None` while a body still needs the connection.
+    pub fn into_stream(self) -> Option<Prefixed> {
+        let side = Rc::try_unwrap(self.side).ok()?.into_inner();
+        let (stream, unread) = side.wire.into_parts();
+        Some(Prefixed::new(unread, stream))
+    }
+}
+
+impl Side {
+    pub(super) const fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while self.decoder.is_done() && self.wire.unread().len() < MOST_AHEAD {
+            if matches!(ready!(self.wire.poll_small_fill(context)), Ok(0) | Err(_)) {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+
+    fn poll_head(
+        &mut self,
+        context: &mut Context<'_>,
+        limits: HeadLimits,
+    ) -> Poll<Result<Option<RequestHead>, HeadFault>> {
+        // One empty line before a request is passed over (RFC 9112 section 2.2).
+        while !self.skipped {
+            match self.wire.unread() {
+                [b'\r', b'\n', ..] => {
+                    self.wire.skip(2);
+                    self.skipped = true;
+                }
+                [] | [b'\r'] => match ready!(self.wire.poll_small_fill(context)) {
+                    Ok(0) if self.wire.unread().is_empty() => return Poll::Ready(Ok(None)),
+                    Ok(0) => return Poll::Ready(Err(HeadFault::Io(io::ErrorKind::UnexpectedEof.into()))),
+                    Ok(_) => {}
+                    Err(error) => return Poll::Ready(Err(HeadFault::Io(error))),
+                },
+                _ => break,
+            }
+        }
+        let Some(wire) = ready!(self.wire.poll_head(context, limits))? else { return Poll::Ready(Ok(None)) };
+        self.skipped = false;
+        let head = RequestHead::parse(wire, limits)?;
+        self.decoder = Decoder::new(head.length);
+        self.asks_first = head.version == Version::HTTP_11
+            && !self.decoder.is_done()
+            && head.fields.all(Name::Expect).any(|value| value.eq_ignore_ascii_case(b"100-continue"));
+        Poll::Ready(Ok(Some(head)))
+    }
+
+    pub(super) fn poll_frame(&mut self, context: &mut Context<'_>) -> PolledFrame {
+        if std::mem::take(&mut self.asks_first) {
+            self.wire.outbox.flat().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            // A fault shows when the response is written.
+            let _ = self.wire.try_flush(context);
+        }
+        self.decoder.poll_frame(&mut self.wire, context)
+    }
+}
+
+fn write_head(out: &mut Vec<u8>, turn: Turn, head: &ResponseHead, length: Length, keeps: bool) {
+    head.write_to(out);
+    match length {
+        Length::Exact(exact) if !head.fields.has(Name::ContentLength) => {
+            out.extend_from_slice(b"content-length: ");
+            out.extend_from_slice(itoa::Buffer::new().format(exact).as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        Length::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        _ => {}
+    }
+    if !keeps {
+        out.extend_from_slice(b"connection: close\r\n");
+    } else if turn.version == Version::HTTP_10 {
+        out.extend_from_slice(b"connection: keep-alive\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Whether a comma-separated list has that word, in any case.
+pub(super) fn lists(value: &[u8], word: &[u8]) -> bool {
+    value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(word))
+}

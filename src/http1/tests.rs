@@ -1,0 +1,1 @@
+//! See the modules for what is tested.
