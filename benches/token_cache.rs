@@ -143,7 +143,7 @@ fn extract_bearer(bencher: divan::Bencher) {
     let from = [TokenSource::Bearer];
     bencher.bench_local(|| {
         let fields = black_box(&fields);
-        extract(fields.all(Name::Authorization), fields.all(Name::Cookie), &from)
+        extract(fields.all(Name::Authorization), &fields.all(Name::Cookie), &from)
             .expect("well formed")
             .expect("present")
             .bytes()

@@ -64,7 +64,7 @@ impl<'h> Credential<'h> {
 /// Takes the values of the request's `Authorization` and `Cookie` headers.
 pub fn extract<'h>(
     mut authorizations: impl Iterator<Item = &'h [u8]>,
-    cookies: impl Iterator<Item = &'h [u8]> + Clone,
+    cookies: &(impl Iterator<Item = &'h [u8]> + Clone),
     from: &[TokenSource],
 ) -> Result<Option<Credential<'h>>, TokenFault> {
     let authorization = authorizations.next();

@@ -1,7 +1,6 @@
 //! An HTTP/1.1 connection: requests and answers in turn, until either side has enough or a request can't be trusted.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -85,7 +84,8 @@ async fn answer(
     connection: &ServerConnection,
     request: Request,
 ) -> Option<Outcome> {
-    let mut work = pin!(exchange(worker, client, request));
+    // What a connection needs while it rests should be small.
+    let mut work = Box::pin(exchange(worker, client, request));
     poll_fn(|context| {
         if let Poll::Ready(outcome) = work.as_mut().poll(context) {
             return Poll::Ready(Some(outcome));

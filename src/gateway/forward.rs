@@ -42,7 +42,11 @@ impl Forwarding<'_> {
     pub async fn run(&self, record: &mut Record, mut request: Request) -> Result<Reply, Problem> {
         let mut unreachable = RegionSet::EMPTY;
         let mut permit = self.permit(record, unreachable)?;
-        let again = self.keep_for_replay(&permit, &mut request).await?;
+        let again = if self.may_be_replayed(&permit, &request) {
+            Box::pin(self.keep_for_replay(&mut request)).await?
+        } else {
+            None
+        };
         let mut outgoing = Some(request);
         loop {
             match self.send(record, &permit, &mut outgoing, unreachable).await {
@@ -111,21 +115,20 @@ impl Forwarding<'_> {
         Ok(response)
     }
 
-    /// A copy of a request whose answer may be that it must be sent again, at the home: a read that goes to a replica.
-    /// With more of a body than may be kept there is none, and such an answer is the client's.
-    async fn keep_for_replay(
-        &self,
-        permit: &Permit,
-        request: &mut Request,
-    ) -> Result<Option<Request>, Problem> {
-        let replica = permit.database() == Some(Database::Replica);
-        if !replica || self.entry == Entry::Hop || !is_safe(request.head.method.as_str()) {
-            return Ok(None);
-        }
+    /// The answer may be that the request must be sent again, at the home: a read that goes to a replica.
+    fn may_be_replayed(&self, permit: &Permit, request: &Request) -> bool {
+        permit.database() == Some(Database::Replica)
+            && self.entry == Entry::Edge
+            && is_safe(request.head.method.as_str())
+    }
+
+    /// A copy of the request. With more of a body than may be kept there is none, and an answer that asks for a replay is the
+    /// client's.
+    async fn keep_for_replay(&self, request: &mut Request) -> Result<Option<Box<Request>>, Problem> {
         let head = request.head.clone();
         let limit = self.generation.settings.config.limits.replay_bytes;
-        Ok(match Box::pin(peek::read_up_to(&mut request.body, limit)).await? {
-            Read::Whole(bytes) => Some(Request { head, body: RequestBody::full(bytes) }),
+        Ok(match peek::read_up_to(&mut request.body, limit).await? {
+            Read::Whole(bytes) => Some(Box::new(Request { head, body: RequestBody::full(bytes) })),
             Read::Part => None,
         })
     }
@@ -135,7 +138,7 @@ impl Forwarding<'_> {
         &self,
         record: &mut Record,
         permit: &Permit,
-        request: Request,
+        request: Box<Request>,
         response: Response,
     ) -> Result<Reply, Problem> {
         let settings = &self.generation.settings;
@@ -153,8 +156,8 @@ impl Forwarding<'_> {
         };
         drop(response);
         record.access = again.access();
-        self.note(record, &again);
-        let mut outgoing = Some(request);
+        Self::note(record, &again);
+        let mut outgoing = Some(*request);
         match self.send(record, &again, &mut outgoing, RegionSet::EMPTY).await {
             Ok(response) => Ok(self.reply(&again, response)),
             Err(fault) => {
@@ -215,7 +218,7 @@ impl Forwarding<'_> {
         if unreachable.contains(permit.destination()) {
             return Err(Problem::UpstreamUnavailable);
         }
-        self.note(record, &permit);
+        Self::note(record, &permit);
         if record.code.is_some() && unreachable.is_empty() {
             self.generation.metrics.unlawful_observed(record.jurisdiction.map(JurisdictionId::index));
         }
@@ -223,7 +226,7 @@ impl Forwarding<'_> {
     }
 
     /// What the log will say of the decision.
-    fn note(&self, record: &mut Record, permit: &Permit) {
+    fn note(record: &mut Record, permit: &Permit) {
         record.served_by = Some(permit.destination());
         record.decision = match permit.basis() {
             Basis::Observed(would) => {

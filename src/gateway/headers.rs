@@ -109,7 +109,7 @@ fn named_by_connection(value: &[u8], doomed: &mut Names) -> bool {
         match Name::of(name) {
             Name::Upgrade => upgrade = true,
             Name::Other if !name.is_empty() && !name.eq_ignore_ascii_case(b"close") => {
-                doomed.push(name.into())
+                doomed.push(name.into());
             }
             _ => {}
         }

@@ -37,7 +37,7 @@ pub fn known_identity<'headers>(
 ) -> Result<Known<'headers>, Refusal> {
     let settings = &generation.settings;
     let found =
-        extract(fields.all(Name::Authorization), fields.all(Name::Cookie), &settings.config.token.from);
+        extract(fields.all(Name::Authorization), &fields.all(Name::Cookie), &settings.config.token.from);
     let credential = match found {
         Ok(Some(credential)) => credential,
         Ok(None) => return Ok(Known::NoToken),

@@ -28,13 +28,12 @@ impl Signer {
         let time = digits.format(unix_seconds);
         context.update(time.as_bytes());
         let Told { served_by, access, jurisdiction, database, subject } = told;
-        let text = |text: &Option<&'static str>| text.unwrap_or_default().as_bytes();
         let jurisdiction = jurisdiction.unwrap_or_default().as_bytes();
         for value in [
             served_by.as_bytes(),
             access.as_bytes(),
             jurisdiction,
-            text(database),
+            database.unwrap_or_default().as_bytes(),
             subject.unwrap_or_default(),
         ] {
             context.update(b"\n");

@@ -113,7 +113,7 @@ impl ClientConnection {
     /// The next head: an interim one (RFC 9110 section 15.2), or the response's.
     pub fn poll_response(&mut self, context: &mut Context<'_>) -> Poll<Result<ResponseHead, SendError>> {
         let head = match ready!(self.wire.poll_head(context, LIMITS)) {
-            Ok(Some(wire)) => ResponseHead::parse(wire, LIMITS, &self.method),
+            Ok(Some(wire)) => ResponseHead::parse(&wire, LIMITS, &self.method),
             Ok(None) => return Poll::Ready(Err(SendError::Closed)),
             Err(fault) => Err(fault),
         };

@@ -6,12 +6,14 @@
 //! - Written out, a line is `name: value` and CR LF, whatever white space it came with.
 
 use bytes::Bytes;
-use smallvec::SmallVec;
 
 use super::name::Name;
 
-/// Lines of a head that need no allocation: a browser sends some fifteen, the gateway adds ten.
+/// Lines of a head with room for all of them at once: a browser sends some fifteen, the gateway adds ten.
 const USUAL_LINES: usize = 28;
+
+/// Bytes of the lines that are added, likewise.
+const USUAL_ADDED: usize = 512;
 
 /// The fields of a head, in the order they came.
 #[derive(Debug, Clone, Default)]
@@ -20,7 +22,7 @@ pub struct Fields {
     wire: Bytes,
     /// Lines that were added, already in the form in which they are written.
     added: Vec<u8>,
-    lines: SmallVec<[Line; USUAL_LINES]>,
+    lines: Vec<Line>,
 }
 
 /// One field.
@@ -55,7 +57,7 @@ enum Origin {
 impl Fields {
     /// Fields whose lines stand in `wire`.
     pub(super) fn of_wire(wire: Bytes) -> Self {
-        Self { wire, ..Self::default() }
+        Self { wire, added: Vec::new(), lines: Vec::with_capacity(USUAL_LINES) }
     }
 
     /// Notes one line of `wire` by the offsets of its name and of its value.
@@ -85,6 +87,9 @@ impl Fields {
             "{text} would end its line"
         );
         let start = self.added.len();
+        if start == 0 {
+            self.added.reserve(USUAL_ADDED);
+        }
         self.added.extend_from_slice(text.as_bytes());
         self.added.extend_from_slice(b": ");
         let from = self.added.len();

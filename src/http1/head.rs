@@ -67,11 +67,11 @@ impl RequestHead {
     }
 
     /// Reads a whole head, its last empty line included.
-    pub(super) fn parse(wire: Bytes, limits: HeadLimits) -> Result<Self, HeadFault> {
+    pub(super) fn parse(wire: &Bytes, limits: HeadLimits) -> Result<Self, HeadFault> {
         with_headers(limits.lines, |headers| {
             let mut parsed = httparse::Request::new(&mut []);
             let status = httparse::ParserConfig::default()
-                .parse_request_with_uninit_headers(&mut parsed, &wire, headers)
+                .parse_request_with_uninit_headers(&mut parsed, wire, headers)
                 .map_err(|error| fault(error, Malformed::RequestLine))?;
             let (Some(method), Some(target), Some(minor), true) =
                 (parsed.method, parsed.path, parsed.version, status.is_complete())
@@ -80,8 +80,8 @@ impl RequestHead {
             };
             let version = version(minor)?;
             let method = Method::from_bytes(method.as_bytes()).map_err(|_| Malformed::RequestLine)?;
-            let (target, authority) = target_of(&wire, target, &method)?;
-            let fields = fields(&wire, parsed.headers)?;
+            let (target, authority) = target_of(wire, target, &method)?;
+            let fields = fields(wire, parsed.headers)?;
             let length = framing::of_request(version, &fields)?;
             Ok(Self { method, target, authority, version, fields, length, takes_trailers: false })
         })
@@ -116,11 +116,11 @@ impl ResponseHead {
     }
 
     /// Reads a whole head, its last empty line included: the response to a request with `method`.
-    pub(super) fn parse(wire: Bytes, limits: HeadLimits, method: &Method) -> Result<Self, HeadFault> {
+    pub(super) fn parse(wire: &Bytes, limits: HeadLimits, method: &Method) -> Result<Self, HeadFault> {
         with_headers(limits.lines, |headers| {
             let mut parsed = httparse::Response::new(&mut []);
             let complete = httparse::ParserConfig::default()
-                .parse_response_with_uninit_headers(&mut parsed, &wire, headers)
+                .parse_response_with_uninit_headers(&mut parsed, wire, headers)
                 .map_err(|error| fault(error, Malformed::StatusLine))?;
             let (Some(code), Some(minor), true) = (parsed.code, parsed.version, complete.is_complete())
             else {
@@ -128,7 +128,7 @@ impl ResponseHead {
             };
             let version = version(minor)?;
             let status = StatusCode::from_u16(code).map_err(|_| Malformed::StatusLine)?;
-            let fields = fields(&wire, parsed.headers)?;
+            let fields = fields(wire, parsed.headers)?;
             let length = framing::of_response(method, status, version, &fields)?;
             Ok(Self { status, version, fields, length })
         })

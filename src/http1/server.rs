@@ -312,7 +312,7 @@ impl Side {
         }
         let Some(wire) = ready!(self.wire.poll_head(context, limits))? else { return Poll::Ready(Ok(None)) };
         self.skipped = false;
-        let head = RequestHead::parse(wire, limits)?;
+        let head = RequestHead::parse(&wire, limits)?;
         self.decoder = Decoder::new(head.length);
         self.asks_first = head.version == Version::HTTP_11
             && !self.decoder.is_done()

@@ -163,7 +163,10 @@ impl Connection {
             self.release();
         }
         loop {
-            let Upload::Streaming(body, trailers) = &mut self.upload else { return self.flush(context) };
+            let Upload::Streaming(body, trailers) = &mut self.upload else {
+                self.flush(context);
+                return Ok(());
+            };
             if !self.http.has_room() {
                 match self.http.poll_flush(context) {
                     Poll::Ready(Ok(())) => {}
@@ -187,17 +190,19 @@ impl Connection {
                     self.http.queue_end(trailers.as_ref());
                     self.upload = Upload::Done;
                 }
-                Poll::Pending => return self.flush(context),
+                Poll::Pending => {
+                    self.flush(context);
+                    return Ok(());
+                }
             }
         }
     }
 
-    fn flush(&mut self, context: &mut Context<'_>) -> Result<(), BodyFault> {
+    fn flush(&mut self, context: &mut Context<'_>) {
         if matches!(self.http.poll_flush(context), Poll::Ready(Err(_))) {
             // Whether the upstream has answered before it hung up, reading will tell.
             self.upload = Upload::Refused;
         }
-        Ok(())
     }
 
     /// The next frame of the response's body; the request's goes on meanwhile.

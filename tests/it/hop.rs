@@ -9,6 +9,8 @@ use crate::harness::{
     AUDIENCE, Answer, Ask, Gateway, ISSUER, Key, Peer, Pki, Setup, Upstream, eventually, holds, jwks, vacant,
 };
 
+mod routes;
+
 /// `east`, home of `us`; `frankfurt`, home of `eu` and replica of `us`. Each before one API.
 struct Pair {
     east: Gateway,

@@ -24,6 +24,7 @@ mod limits;
 mod observe;
 mod reload;
 mod retry;
+mod routes;
 mod sidecar;
 mod timeouts;
 mod tls;

@@ -14,13 +14,14 @@ const EDGES: &[(&str, &[&str])] = &[
     ("auth", &[]),
     ("tls", &[]),
     ("telemetry", &[]),
+    ("http1", &[]),
     // TLS toward databases is made by the same provider.
     ("postgres", &["tls"]),
     // A validated configuration is made of the edges' own validated parts: issuers' policies, database URLs, the names
     // that certificates answer for.
     ("config", &["auth", "postgres", "tls"]),
-    // Who is dialled is configured; what became of it is counted.
-    ("upstream", &["config", "telemetry"]),
+    // Who is dialled is configured; what became of it is counted; what is spoken is HTTP/1.1, or HTTP/2 in its terms.
+    ("upstream", &["config", "telemetry", "http1"]),
 ];
 
 /// Each uses any edge and no other application.

@@ -12,7 +12,7 @@ fn extract_from<'h>(
 ) -> Result<Option<Credential<'h>>, TokenFault> {
     let values = |name| headers.get_all(name).iter().map(HeaderValue::as_bytes);
     let cookies: Vec<&[u8]> = values(COOKIE).collect();
-    extract(values(AUTHORIZATION), cookies.iter().copied(), from)
+    extract(values(AUTHORIZATION), &cookies.iter().copied(), from)
 }
 
 /// What a request without a cached token goes through.
