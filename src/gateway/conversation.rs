@@ -62,7 +62,7 @@ async fn next_request(
     client: &Client,
     connection: &ServerConnection,
     limits: HeadLimits,
-) -> Result<Option<(RequestHead, IncomingBody)>, HeadFault> {
+) -> Result<Option<(Box<RequestHead>, IncomingBody)>, HeadFault> {
     poll_fn(|context| {
         let polled = connection.poll_request(context, limits);
         if polled.is_pending() {

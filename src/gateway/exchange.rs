@@ -1,5 +1,6 @@
 //! One request, phase by phase: own paths, identify, locate, classify, decide, forward, answer.
 
+use std::pin::pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -59,8 +60,10 @@ pub async fn exchange(worker: &Rc<Worker>, client: &Rc<Client>, request: Request
     }
     let config = &generation.settings.config;
     let script = Script::of(config, &request.head);
-    let work = answer(worker, &generation, client, &mut ending.record, request);
-    let answered = client.activity.wait_for(work).await;
+    let answered = {
+        let work = pin!(answer(worker, &generation, client, &mut ending.record, request));
+        client.activity.wait_for(work).await
+    };
     let answered = answered.unwrap_or_else(|| Err(too_late(&generation, &ending.record)));
     client.activity.enter(Phase::Streaming);
     match answered {

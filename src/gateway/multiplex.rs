@@ -90,7 +90,7 @@ async fn answer(
     let reply = match RequestHead::of_http2(parts, incoming.is_end_stream()) {
         Err(_) => refuse(Problem::BadRequest),
         Ok(head) => {
-            let body = RequestBody::http2(incoming, &activity.received);
+            let (head, body) = (Box::new(head), RequestBody::http2(incoming, &activity.received));
             match activity.attend(exchange(&worker, &client, upstream::Request { head, body })).await {
                 Some(Outcome::Reply(reply) | Outcome::NoUpgrade(reply) | Outcome::Upgrade(reply, _)) => reply,
                 None => refuse(Problem::RequestTimeout),

@@ -17,6 +17,9 @@ const USUAL_HEADERS: usize = 100;
 /// A longer name is no name that anyone has a use for.
 const LONGEST_NAME: usize = 4096;
 
+/// Bytes of a head beside target and fields: first line, framing, connection, and a little for a short body.
+const ROOM_FOR_FRAMING: usize = 512;
+
 /// Bounds on a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeadLimits {
@@ -94,6 +97,7 @@ impl RequestHead {
 
     /// Writes the head, with the framing that `length` says.
     pub(super) fn write_to(&self, out: &mut Vec<u8>) {
+        out.reserve(self.target.as_str().len() + self.fields.written_length() + ROOM_FOR_FRAMING);
         out.extend_from_slice(self.method.as_str().as_bytes());
         out.push(b' ');
         out.extend_from_slice(self.target.as_str().as_bytes());
@@ -136,6 +140,7 @@ impl ResponseHead {
 
     /// Writes status line and fields, and no end: framing and connection follow.
     pub(super) fn write_to(&self, out: &mut Vec<u8>) {
+        out.reserve(self.fields.written_length() + ROOM_FOR_FRAMING);
         out.extend_from_slice(b"HTTP/1.1 ");
         if self.status == StatusCode::OK {
             out.extend_from_slice(b"200 OK\r\n");

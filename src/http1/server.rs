@@ -118,7 +118,7 @@ impl ServerConnection {
         &self,
         context: &mut Context<'_>,
         limits: HeadLimits,
-    ) -> Poll<Result<Option<(RequestHead, IncomingBody)>, HeadFault>> {
+    ) -> Poll<Result<Option<(Box<RequestHead>, IncomingBody)>, HeadFault>> {
         let mut side = self.side.borrow_mut();
         let polled = side.poll_head(context, limits);
         if polled.is_pending() {
@@ -293,7 +293,7 @@ impl Side {
         &mut self,
         context: &mut Context<'_>,
         limits: HeadLimits,
-    ) -> Poll<Result<Option<RequestHead>, HeadFault>> {
+    ) -> Poll<Result<Option<Box<RequestHead>>, HeadFault>> {
         // One empty line before a request is passed over (RFC 9112 section 2.2).
         while !self.skipped {
             match self.wire.unread() {
@@ -312,7 +312,7 @@ impl Side {
         }
         let Some(wire) = ready!(self.wire.poll_head(context, limits))? else { return Poll::Ready(Ok(None)) };
         self.skipped = false;
-        let head = RequestHead::parse(&wire, limits)?;
+        let head = Box::new(RequestHead::parse(&wire, limits)?);
         self.decoder = Decoder::new(head.length);
         self.asks_first = head.version == Version::HTTP_11
             && !self.decoder.is_done()
