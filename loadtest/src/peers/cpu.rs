@@ -3,6 +3,7 @@
 //! `schedstat` counts in nanoseconds and includes the softirq work that a thread's own system calls set off, which on
 //! loopback is the receiving half of every send. `/proc/stat` counts a core in ticks of 10 ms; it is used for how
 //! full a core was, not for costs.
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
@@ -17,6 +18,15 @@ pub(super) struct Cores {
     pub(super) load: usize,
 }
 
+/// Where a contender runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Placement {
+    /// On the proxy's core, and the load on its own.
+    Apart,
+    /// On both cores, and so does the load, wherever the kernel puts them.
+    Shared,
+}
+
 impl Cores {
     /// Pins this thread to the load's core.
     pub(super) fn claim(proxy: usize, load: usize) -> Result<Self> {
@@ -29,23 +39,38 @@ impl Cores {
         if proxy == load {
             bail!("proxy and load need different cores, and both were given core {proxy}");
         }
-        pin(load)?;
+        pin(&[load])?;
         Ok(Self { proxy, load })
     }
 
-    /// Runs `spawn` while this thread is on the proxy's core, so that the child starts there and stays.
-    pub(super) fn on_proxy_core<T>(self, spawn: impl FnOnce() -> io::Result<T>) -> Result<T> {
-        pin(self.proxy)?;
-        let spawned = spawn();
-        pin(self.load)?;
-        Ok(spawned?)
+    /// Runs `spawn` with this thread placed as the child is to be, since children stay where they start.
+    pub(super) fn place<T>(self, placement: Placement, spawn: impl FnOnce() -> io::Result<T>) -> Result<T> {
+        match placement {
+            Placement::Apart => {
+                pin(&[self.proxy])?;
+                let spawned = spawn();
+                pin(&[self.load])?;
+                Ok(spawned?)
+            }
+            Placement::Shared => {
+                pin(&[self.proxy, self.load])?;
+                Ok(spawn()?)
+            }
+        }
+    }
+
+    /// Puts this thread back on the load's core.
+    pub(super) fn reclaim(self) -> Result<()> {
+        pin(&[self.load])
     }
 }
 
-fn pin(core: usize) -> Result<()> {
+fn pin(cores: &[usize]) -> Result<()> {
     let mut set = CpuSet::new();
-    set.set(core).with_context(|| format!("core {core}"))?;
-    sched_setaffinity(Pid::from_raw(0), &set).with_context(|| format!("pinning to core {core}"))
+    for core in cores {
+        set.set(*core).with_context(|| format!("core {core}"))?;
+    }
+    sched_setaffinity(Pid::from_raw(0), &set).with_context(|| format!("pinning to cores {cores:?}"))
 }
 
 /// CPU time that was used, and time spent runnable while something else had the core.
@@ -75,6 +100,21 @@ impl Usage {
             }
         }
         Ok(sum)
+    }
+
+    /// What each thread with such a name has used, by thread id.
+    pub(super) fn of_threads(pids: &[u32], name: &str) -> Result<BTreeMap<String, Self>> {
+        let mut threads = BTreeMap::new();
+        for pid in pids {
+            for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+                let task = task?;
+                if fs::read_to_string(task.path().join("comm"))?.starts_with(name) {
+                    let usage = parse_schedstat(&fs::read_to_string(task.path().join("schedstat"))?)?;
+                    threads.insert(task.file_name().to_string_lossy().into_owned(), usage);
+                }
+            }
+        }
+        Ok(threads)
     }
 
     pub(super) fn since(self, earlier: Self) -> Self {
