@@ -107,7 +107,9 @@ impl Options {
         let scenarios = if self.scenarios.is_empty() { Scenario::all() } else { &self.scenarios };
         let chosen: Vec<_> = all
             .into_iter()
-            .filter(|c| c.serves(scenarios) && (self.only.is_empty() || self.only.iter().any(|n| n == c.name())))
+            .filter(|c| {
+                c.serves(scenarios) && (self.only.is_empty() || self.only.iter().any(|n| n == c.name()))
+            })
             .collect();
         if chosen.is_empty() {
             bail!("none of these contenders takes part in these scenarios");

@@ -116,11 +116,13 @@ impl Encoder {
         while let [first, rest @ ..] = block
             && first & 0xe0 == 0x20
         {
-            let tail = if first & 0x1f == 0x1f { rest.iter().position(|byte| byte & 0x80 == 0)? + 1 } else { 0 };
+            let tail =
+                if first & 0x1f == 0x1f { rest.iter().position(|byte| byte & 0x80 == 0)? + 1 } else { 0 };
             block = &rest[tail..];
         }
         let (first, rest) = block.split_first()?;
-        let indexed = [(0x88, 200), (0x89, 204), (0x8a, 206), (0x8b, 304), (0x8c, 400), (0x8d, 404), (0x8e, 500)];
+        let indexed =
+            [(0x88, 200), (0x89, 204), (0x8a, 206), (0x8b, 304), (0x8c, 400), (0x8d, 404), (0x8e, 500)];
         if let Some((_, status)) = indexed.iter().find(|(byte, _)| byte == first) {
             return Some(*status);
         }
@@ -161,7 +163,8 @@ fn fields(request: &[u8]) -> Result<Vec<(String, String)>> {
             name => others.push((name, value)),
         }
     }
-    let pseudo = [(":method", method), (":scheme", "https"), (":authority", authority.as_str()), (":path", path)];
+    let pseudo =
+        [(":method", method), (":scheme", "https"), (":authority", authority.as_str()), (":path", path)];
     let pseudo = pseudo.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
     Ok(pseudo.chain(others).collect())
 }
@@ -194,7 +197,8 @@ mod tests {
     #[test]
     fn integers_as_in_the_specification() {
         // RFC 7541, Appendix C.1.
-        for (prefix, value, bytes) in [(5, 10, &[0x0a][..]), (5, 1337, &[0x1f, 0x9a, 0x0a]), (8, 42, &[0x2a])] {
+        for (prefix, value, bytes) in [(5, 10, &[0x0a][..]), (5, 1337, &[0x1f, 0x9a, 0x0a]), (8, 42, &[0x2a])]
+        {
             let mut out = Vec::new();
             integer(&mut out, 0, prefix, value);
             assert_eq!(out, bytes, "{value}");
@@ -224,7 +228,9 @@ mod tests {
     #[test]
     fn later_requests_are_indices_and_a_token() {
         let request = |token: &str| {
-            format!("GET /x HTTP/1.1\r\nHost: h\r\nConnection: keep-alive\r\nAccept: a/b\r\nAuthorization: {token}\r\n\r\n")
+            format!(
+                "GET /x HTTP/1.1\r\nHost: h\r\nConnection: keep-alive\r\nAccept: a/b\r\nAuthorization: {token}\r\n\r\n"
+            )
         };
         let blocks = Encoder::new().blocks(request("!").as_bytes()).expect("a GET");
         // :method, :scheme, :authority, :path, accept, then the token, never to be indexed (23 needs two bytes).

@@ -5,6 +5,7 @@
 //! are small against the window that every stream begins with; the connection's window is kept open.
 //!
 //! Absent by design: request bodies, push (switched off in the settings), priorities.
+use std::borrow::Cow;
 use std::io;
 use std::time::Instant;
 
@@ -65,6 +66,19 @@ struct Terms {
     indexed: bool,
     /// Whether a request has been sent under these terms.
     begun: bool,
+}
+
+impl Terms {
+    /// The form of a request that the next place on the connection asks for.
+    fn block(self, request: &Blocks) -> Cow<'_, [u8]> {
+        match self {
+            Self { indexed: true, begun: false } => Cow::Borrowed(&request.opening),
+            Self { indexed: true, begun: true } => Cow::Borrowed(&request.following),
+            Self { indexed: false, begun: true } => Cow::Borrowed(&request.literal),
+            // A table that shrank is acknowledged with its new size, here none (RFC 7541, section 4.2).
+            Self { indexed: false, begun: false } => Cow::Owned([&[0x20], &request.literal[..]].concat()),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -131,20 +145,9 @@ impl Session {
         let Some(terms) = &mut self.terms else { return };
         let id = self.next_id;
         self.next_id += 2;
-        let mut resized = Vec::new();
-        let block = match *terms {
-            Terms { indexed: true, begun: false } => &request.opening[..],
-            Terms { indexed: true, begun: true } => &request.following[..],
-            Terms { indexed: false, begun: true } => &request.literal[..],
-            Terms { indexed: false, begun: false } => {
-                // A table that shrank is acknowledged with its new size, here none (RFC 7541, section 4.2).
-                resized.push(0x20);
-                resized.extend_from_slice(&request.literal);
-                &resized[..]
-            }
-        };
+        let block = terms.block(request);
         terms.begun = true;
-        frame(&mut self.outbox, HEADERS, END_STREAM | END_HEADERS, id, block);
+        frame(&mut self.outbox, HEADERS, END_STREAM | END_HEADERS, id, &block);
         let stream = Stream { id, since: now, status: None, arrived: 0, right: true, kept: Vec::new() };
         self.streams.push(stream);
     }
@@ -167,7 +170,12 @@ impl Session {
     }
 
     /// Reads all that is there; answers that are complete are put into `done`.
-    pub(super) fn receive(&mut self, scratch: &mut [u8], body: &[u8], done: &mut Vec<Done>) -> Result<(), Fault> {
+    pub(super) fn receive(
+        &mut self,
+        scratch: &mut [u8],
+        body: &[u8],
+        done: &mut Vec<Done>,
+    ) -> Result<(), Fault> {
         loop {
             let n = match self.wire.read(scratch) {
                 Ok(0) => return Err(Fault::Closed),
@@ -214,7 +222,8 @@ impl Session {
             RST_STREAM if self.streams.iter().any(|stream| stream.id == id) => return Err(Fault::Frames),
             HEADERS => {
                 let block = unpadded(flags, payload)?;
-                let block = if flags & PRIORITY == 0 { block } else { block.get(5..).ok_or(Fault::Frames)? };
+                let block =
+                    if flags & PRIORITY == 0 { block } else { block.get(5..).ok_or(Fault::Frames)? };
                 let status = self.encoder.status(block);
                 let stream = self.stream(id)?;
                 // Interim answers come before the one that counts; trailers after it have no status.
@@ -298,4 +307,38 @@ fn unpadded(flags: u8, payload: &[u8]) -> Result<&[u8], Fault> {
     let (padding, rest) = payload.split_first().ok_or(Fault::Frames)?;
     let end = rest.len().checked_sub(usize::from(*padding)).ok_or(Fault::Frames)?;
     Ok(&rest[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_takes_the_form_that_its_place_asks_for() {
+        let request = b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n";
+        let blocks = Encoder::new().blocks(request).expect("a GET");
+        let resized = [&[0x20], &blocks.literal[..]].concat();
+        let cases = [
+            (true, false, &blocks.opening[..]),
+            (true, true, &blocks.following[..]),
+            (false, false, &resized[..]),
+            (false, true, &blocks.literal[..]),
+        ];
+        for (indexed, begun, block) in cases {
+            assert_eq!(*Terms { indexed, begun }.block(&blocks), *block, "{indexed} {begun}");
+        }
+    }
+
+    #[test]
+    fn padding_is_taken_off_and_never_more_than_there_is() {
+        let cases: [(u8, &[u8], Option<&[u8]>); 4] = [
+            (0, b"\x02abcd", Some(b"\x02abcd")),
+            (PADDED, b"\x02abcd", Some(b"ab")),
+            (PADDED, b"\x05abcd", None),
+            (PADDED, b"", None),
+        ];
+        for (flags, payload, expected) in cases {
+            assert_eq!(unpadded(flags, payload).ok(), expected, "{flags} {payload:?}");
+        }
+    }
 }

@@ -46,7 +46,12 @@ pub(super) enum Link {
 
 impl Link {
     /// Starts connecting.
-    pub(super) fn open(target: SocketAddr, slot: usize, manner: &Manner, registry: &Registry) -> io::Result<Self> {
+    pub(super) fn open(
+        target: SocketAddr,
+        slot: usize,
+        manner: &Manner,
+        registry: &Registry,
+    ) -> io::Result<Self> {
         let mut wire = Wire::connect(target, manner.secure())?;
         wire.register(registry, token_of(slot))?;
         Ok(match manner {

@@ -54,7 +54,12 @@ pub struct Secure {
 
 impl Secure {
     /// `certificate` is the server's own, self-signed, for `name`.
-    pub fn new(certificate: &CertificateDer<'static>, name: &str, protocol: Protocol, trust: Trust) -> Result<Self> {
+    pub fn new(
+        certificate: &CertificateDer<'static>,
+        name: &str,
+        protocol: Protocol,
+        trust: Trust,
+    ) -> Result<Self> {
         let defaults = aws_lc_rs::default_provider();
         let provider = Arc::new(CryptoProvider {
             cipher_suites: vec![aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256],

@@ -56,14 +56,19 @@ const NGINX: Who = requests("nginx");
 const HAPROXY: Who = requests("haproxy");
 
 /// All figures, in the order of the report.
-pub(super) const FIGURES: [Figure; 25] = [
+pub(super) const FIGURES: [Figure; 23] = [
     cpu("gateway_vs_nginx", GATEWAY, NGINX, Some(1.0)),
     cpu("gateway_vs_haproxy", GATEWAY, HAPROXY, None),
     cpu("gateway_vs_haproxy_jwt", GATEWAY, requests("haproxy-jwt"), Some(0.40)),
     cpu("gateway_vs_haproxy_jwt_signature_only", GATEWAY, requests("haproxy-jwt-signature-only"), None),
     cpu("gateway_vs_nginx_no_log", requests("gateway-no-log"), requests("nginx-no-log"), Some(1.0)),
     cpu("gateway_vs_haproxy_no_log", requests("gateway-no-log"), requests("haproxy-no-log"), None),
-    cpu("gateway_vs_haproxy_jwt_no_log", requests("gateway-no-log"), requests("haproxy-jwt-no-log"), Some(0.40)),
+    cpu(
+        "gateway_vs_haproxy_jwt_no_log",
+        requests("gateway-no-log"),
+        requests("haproxy-jwt-no-log"),
+        Some(0.40),
+    ),
     cpu("cold_cache_vs_nginx", requests("gateway-cold-cache"), NGINX, None),
     cpu("cold_cache_vs_haproxy_jwt", requests("gateway-cold-cache"), requests("haproxy-jwt"), None),
     Figure { name: "p99_gateway_vs_nginx", of: Of::P99(GATEWAY, NGINX), goal: Some(Bound::AtMost(1.0)) },
@@ -71,18 +76,8 @@ pub(super) const FIGURES: [Figure; 25] = [
     cpu("unix_gateway_vs_nginx_tcp", requests("gateway-unix"), NGINX, Some(0.8)),
     cpu("unix_gateway_vs_nginx_unix", requests("gateway-unix"), requests("nginx-unix"), None),
     cpu("unix_nginx_vs_nginx_tcp", requests("nginx-unix"), NGINX, None),
-    cpu(
-        "https_gateway_vs_nginx",
-        (Load::Https, "gateway-https"),
-        (Load::Https, "nginx-https"),
-        Some(1.0),
-    ),
-    cpu(
-        "http2_gateway_vs_nginx",
-        (Load::Http2, "gateway-http2"),
-        (Load::Http2, "nginx-http2"),
-        Some(1.0),
-    ),
+    cpu("https_gateway_vs_nginx", (Load::Https, "gateway-https"), (Load::Https, "nginx-https"), Some(1.0)),
+    cpu("http2_gateway_vs_nginx", (Load::Http2, "gateway-http2"), (Load::Http2, "nginx-http2"), Some(1.0)),
     cpu(
         "handshakes_gateway_vs_nginx",
         (Load::Handshakes, "gateway-handshakes"),
@@ -98,8 +93,6 @@ pub(super) const FIGURES: [Figure; 25] = [
         of: Of::IdleBytes((Load::Idle, "gateway")),
         goal: Some(Bound::AtMost(8192.0)),
     },
-    Figure { name: "idle_nginx_bytes", of: Of::IdleBytes((Load::Idle, "nginx")), goal: None },
-    Figure { name: "idle_haproxy_bytes", of: Of::IdleBytes((Load::Idle, "haproxy")), goal: None },
     Figure {
         name: "workers_capacity_ratio",
         of: Of::Capacity(GATEWAY, (Load::TwoWorkers, "gateway-two-workers")),
@@ -139,7 +132,10 @@ impl Figure {
         };
         let middle = median(&mut each)?;
         // Sorted by median().
-        Some(Value { median: rounded(middle, 3), range: [rounded(each[0], 3), rounded(each[each.len() - 1], 3)] })
+        Some(Value {
+            median: rounded(middle, 3),
+            range: [rounded(each[0], 3), rounded(each[each.len() - 1], 3)],
+        })
     }
 }
 
@@ -162,7 +158,8 @@ impl Goal {
             Bound::AtMost(most) => (Some(most), None),
             Bound::AtLeast(least) => (None, Some(least)),
         };
-        let reached = at_most.is_none_or(|most| measured <= most) && at_least.is_none_or(|least| measured >= least);
+        let reached =
+            at_most.is_none_or(|most| measured <= most) && at_least.is_none_or(|least| measured >= least);
         Self { ratio, at_most, at_least, measured, reached }
     }
 

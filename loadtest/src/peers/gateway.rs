@@ -11,8 +11,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::identity::{AUDIENCE, ISSUER};
 use super::certificate::Certificate;
+use super::identity::{AUDIENCE, ISSUER};
 use super::origin::Origin;
 use super::process::{Launch, free_addresses};
 use super::programs;

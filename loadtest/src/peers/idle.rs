@@ -21,8 +21,8 @@ use super::cpu::Cores;
 use super::prove::prove;
 use super::scene::Scene;
 use super::stage::Stage;
-use super::turn::{faults, warm_up};
-use crate::generator::{Manner, Rig, Tally};
+use super::turn::{add, warm_up};
+use crate::generator::{Manner, Rig};
 
 /// Between two looks at memory, and how many there are at most until it stands still.
 const LOOK: Duration = Duration::from_millis(250);
@@ -69,21 +69,13 @@ fn run(contender: &Contender, scene: &mut Scene, options: &Options, stage: &Stag
     let mut resting = Resting { connections: options.idle_connections, ..Resting::default() };
     rig.connect(stage.listen(), busy, Manner::Plain)?;
     warm_up(rig, options)?;
-    resting.add(&rig.rest()?);
+    add(&mut resting.faults, &rig.rest()?);
     let before = settled(rig, stage, &mut resting)?;
-    resting.add(&rig.open_resting(options.idle_connections, busy)?);
+    add(&mut resting.faults, &rig.open_resting(options.idle_connections, busy)?);
     let after = settled(rig, stage, &mut resting)?;
-    resting.add(&rig.wake(busy)?);
+    add(&mut resting.faults, &rig.wake(busy)?);
     resting.bytes = (after - before) / options.idle_connections as f64;
     Ok(resting)
-}
-
-impl Resting {
-    fn add(&mut self, tally: &Tally) {
-        for (kind, count) in faults(tally) {
-            *self.faults.entry(kind).or_default() += count;
-        }
-    }
 }
 
 /// Bytes of the contender's processes once they no longer change; what the connections do meanwhile is noted.
@@ -91,7 +83,7 @@ fn settled(rig: &mut Rig, stage: &Stage, resting: &mut Resting) -> Result<f64> {
     let pids = stage.pids()?;
     let mut last = resident(&pids)?;
     for _ in 0..LOOKS {
-        resting.add(&rig.serve(LOOK)?);
+        add(&mut resting.faults, &rig.serve(LOOK)?);
         let now = resident(&pids)?;
         if (now - last).abs() <= last * STILL {
             return Ok(now);

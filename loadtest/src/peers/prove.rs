@@ -20,14 +20,14 @@ pub(super) fn prove(contender: &Contender, scene: &mut Scene, listen: SocketAddr
     // A second time, because a first handshake is always full.
     for _ in 0..2 {
         let request = scene.good(load);
-        let good =
-            scene.rig.exchange(listen, &request, &manner, EXCHANGE_WITHIN).context("a good token")?;
+        let good = scene.rig.exchange(listen, &request, &manner, EXCHANGE_WITHIN).context("a good token")?;
         ensure!(good.answer.status == 200, "a good token got {}", good.answer.status);
         ensure!(good.answer.body == scene.answer(load), "a good token got another body than the upstream's");
         reached(contender, &good)?;
     }
     let request = scene.forged();
-    let forged = scene.rig.exchange(listen, &request, &manner, EXCHANGE_WITHIN).context("a stranger's token")?;
+    let forged =
+        scene.rig.exchange(listen, &request, &manner, EXCHANGE_WITHIN).context("a stranger's token")?;
     let verifies = contender.program.verifies();
     let expected = if verifies { 401 } else { 200 };
     ensure!(

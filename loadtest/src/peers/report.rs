@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::Options;
 use super::contender::Load;
 use super::figures::{FIGURES, Goal, Of};
-use super::row::{Row, errors};
 use super::rounds::Rounds;
+use super::row::{Row, errors};
 use super::scaling::capacity_ratio;
 use super::turn::Turn;
 use crate::generator::TERMS;
@@ -126,7 +126,8 @@ impl Report {
     /// Requests that went wrong, of all contenders in all rounds, and of the load without a proxy.
     pub fn errors(&self) -> u64 {
         let bodies = self.bodies_1mib.iter().chain(&self.uploads_1mib);
-        let lists = bodies.map(|row| &row.errors).chain(self.idle_connection_bytes.iter().map(|row| &row.errors));
+        let lists =
+            bodies.map(|row| &row.errors).chain(self.idle_connection_bytes.iter().map(|row| &row.errors));
         self.generator.as_ref().map_or(0, |direct| direct.errors)
             + self.rows.iter().map(Row::faults).sum::<u64>()
             + lists.flat_map(BTreeMap::values).sum::<u64>()

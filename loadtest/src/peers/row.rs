@@ -12,8 +12,8 @@ use super::turn::Turn;
 const FULL: f64 = 0.95;
 /// More waiting than this for a core that should be its own, and the figures are not to be relied on.
 const UNREST: f64 = 0.02;
-/// Upstream connections must be kept this well.
-const REUSE: f64 = 0.999;
+/// Upstream connections must be kept: fewer new ones a request than this.
+const CHURN: f64 = 0.001;
 /// Below this, two workers do not share the work.
 const SPREAD: f64 = 0.5;
 
@@ -33,6 +33,9 @@ pub(super) struct Row {
     /// The worst of all rounds.
     pub(super) upstream_reuse: f64,
     pub(super) upstream_connections: u64,
+    /// The worst of all rounds.
+    #[serde(skip)]
+    upstream_churn: f64,
     pub(super) generator_cpu_share: f64,
     pub(super) load_core_idle_share: f64,
     pub(super) proxy_cpu_share: f64,
@@ -66,6 +69,7 @@ impl Row {
             errors: errors(turns.iter().map(|turn| &turn.faults)),
             upstream_reuse: rounded(turns.iter().map(|turn| turn.upstream_reuse).fold(1.0, f64::min), 6),
             upstream_connections: turns.iter().map(|turn| turn.upstream_connections).max().unwrap_or(0),
+            upstream_churn: turns.iter().map(|turn| turn.upstream_churn).fold(0.0, f64::max),
             generator_cpu_share: median_of(turns, |turn| turn.generator_cpu_share),
             load_core_idle_share: median_of(turns, |turn| turn.load_core_idle_share),
             proxy_cpu_share: median_of(turns, |turn| turn.proxy_cpu_share),
@@ -104,10 +108,10 @@ impl Row {
                 self.proxy_wait_share * 100.0
             ));
         }
-        // A large body is one request; the connections opened for the first of them weigh more.
-        if bodies::key(self.load).is_none() && self.upstream_reuse < REUSE {
+        if self.upstream_churn > CHURN {
             warnings.push(format!(
-                "{name}: only {:.3} % of requests found an upstream connection open",
+                "{name}: keeps its upstream connections badly, {} for {:.3} % reuse",
+                self.upstream_connections,
                 self.upstream_reuse * 100.0
             ));
         }

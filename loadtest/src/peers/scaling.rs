@@ -74,7 +74,9 @@ mod tests {
 
     #[test]
     fn shares_and_capacities() {
-        for (used, expected) in [(&[5, 10][..], 0.5), (&[7, 7], 1.0), (&[0, 9], 0.0), (&[0, 0], 0.0), (&[], 0.0)] {
+        for (used, expected) in
+            [(&[5, 10][..], 0.5), (&[7, 7], 1.0), (&[0, 9], 0.0), (&[0, 0], 0.0), (&[], 0.0)]
+        {
             assert!((spread(used) - expected).abs() < 1e-9, "{used:?}");
         }
         for (one, two, expected) in [(10.0, 10.0, 2.0), (10.0, 12.5, 1.6), (10.0, 8.0, 2.5)] {

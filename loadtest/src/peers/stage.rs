@@ -52,10 +52,10 @@ impl Stage {
         scene.assume(contender.load);
         let directory = fresh_directory(options, &contender.label())?;
         let log = contender.access_log.then(|| directory.join("access.log"));
-        let Prepared { launch, drain, admin } = prepare(contender, scene, options, &directory, log.as_deref())?;
+        let Prepared { launch, drain, admin } =
+            prepare(contender, scene, options, &directory, log.as_deref())?;
         let before = scene.rig.origin_count();
-        let placement =
-            if contender.load == Load::TwoWorkers { Placement::Shared } else { Placement::Apart };
+        let placement = if contender.load == Load::TwoWorkers { Placement::Shared } else { Placement::Apart };
         let proxy = Proxy::start(launch, &directory, cores, placement, &mut scene.rig)?;
         Ok(Self { contender: *contender, proxy, drain, admin, log, directory, before })
     }
@@ -165,8 +165,13 @@ fn prepare(
                 }
             };
             let stdout = if matches!(target, LogTarget::Stdout) { log.map(Path::to_path_buf) } else { None };
-            let plan =
-                haproxy::Plan { program: &program, origin: &origin, log: target, tokens, connections: clients };
+            let plan = haproxy::Plan {
+                program: &program,
+                origin: &origin,
+                log: target,
+                tokens,
+                connections: clients,
+            };
             let mut launch = haproxy::launch(directory, &plan)?;
             launch.stdout = stdout;
             Ok(Prepared { launch, drain, admin: None })

@@ -25,7 +25,12 @@ impl Report {
         if let Some(first) = self.idle_connection_bytes.first() {
             lines.push(format!("\nMemory a resting connection, of {} (growth of PSS)", first.connections));
             for row in &self.idle_connection_bytes {
-                lines.push(format!("  {:<38} {:>8.0} bytes{}", row.name, row.bytes, faults(row.errors.values().sum())));
+                lines.push(format!(
+                    "  {:<38} {:>8.0} bytes{}",
+                    row.name,
+                    row.bytes,
+                    faults(row.errors.values().sum())
+                ));
             }
         }
         if let Some(workers) = &self.workers {
@@ -101,7 +106,10 @@ fn bodies(lines: &mut Vec<String>, title: &str, rows: &[BodyRow]) {
     lines.push(format!("\n{title}, CPU time a MiB"));
     for row in rows {
         let faults = faults(row.errors.values().sum());
-        lines.push(format!("  {:<38} {:>8.0} µs  {:>6.0} MiB/s{faults}", row.name, row.cpu_us_per_mib, row.mib_per_s));
+        lines.push(format!(
+            "  {:<38} {:>8.0} µs  {:>6.0} MiB/s{faults}",
+            row.name, row.cpu_us_per_mib, row.mib_per_s
+        ));
     }
 }
 

@@ -18,6 +18,9 @@ use crate::generator::{Fault, Manner, Rig, Tally, Trust};
 /// A warm-up may be extended this often until every token has been seen.
 const WARM_UPS: usize = 10;
 
+/// A pool may hold this many connections for each of the load's: workers have their own, and requests overlap.
+const KEPT_FOR_EACH: u64 = 2;
+
 /// The figures of one turn.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Turn {
@@ -30,6 +33,8 @@ pub(super) struct Turn {
     /// Of the proxy's pool, over the whole turn.
     pub(super) upstream_reuse: f64,
     pub(super) upstream_connections: u64,
+    /// Upstream connections a request, beyond those that the load keeps busy: what a pool that keeps none opens.
+    pub(super) upstream_churn: f64,
     /// CPU time of the load and upstream thread a second.
     pub(super) generator_cpu_share: f64,
     pub(super) load_core_idle_share: f64,
@@ -72,6 +77,9 @@ impl Turn {
         let curtain = stage.lower(scene)?;
         turn.upstream_reuse = curtain.reached.reuse();
         turn.upstream_connections = curtain.reached.connections;
+        let kept = KEPT_FOR_EACH * options.connections as u64;
+        turn.upstream_churn =
+            curtain.reached.connections.saturating_sub(kept) as f64 / curtain.reached.requests.max(1) as f64;
         turn.log_lines_per_request = curtain.log_lines_per_request;
         Ok(turn)
     }
@@ -109,6 +117,8 @@ fn run(
     let mut turn = measure(rig, &pids, cores, options.span)?;
     turn.spread = workers.map(|workers| workers.spread()).transpose()?;
     beside.finish()?;
+    // What is under way is answered, so that it is in the log too.
+    add(&mut turn.faults, &rig.rest()?);
     let misses_after = stage.admin().and_then(|admin| token_misses(rig, admin));
     if let (Some(before), Some(after)) = (misses_before, misses_after) {
         turn.token_misses_per_request = Some((after - before) / turn.requests.max(1) as f64);
@@ -138,6 +148,8 @@ fn measure(rig: &mut Rig, pids: &[u32], cores: &Cores, span: Duration) -> Result
     let own = Usage::of_this_thread()?.since(own_before);
     let ticks_after = ticks()?;
     let window_ns = tally.span().as_nanos() as f64;
+    let mut faults = BTreeMap::new();
+    add(&mut faults, &tally);
     // Without a proxy, what costs is the load itself.
     let charged = if pids.is_empty() { own } else { used };
     Ok(Turn {
@@ -146,7 +158,7 @@ fn measure(rig: &mut Rig, pids: &[u32], cores: &Cores, span: Duration) -> Result
         p50_us: tally.latency_us(0.50),
         p99_us: tally.latency_us(0.99),
         requests: tally.requests(),
-        faults: faults(&tally),
+        faults,
         generator_cpu_share: own.run_ns as f64 / window_ns,
         load_core_idle_share: ticks_after.1.idle_since(ticks_before.1),
         proxy_cpu_share: used.run_ns as f64 / window_ns,
@@ -156,12 +168,12 @@ fn measure(rig: &mut Rig, pids: &[u32], cores: &Cores, span: Duration) -> Result
     })
 }
 
-pub(super) fn faults(tally: &Tally) -> BTreeMap<&'static str, u64> {
-    Fault::ALL
-        .into_iter()
-        .map(|fault| (fault.name(), tally.faults_of(fault)))
-        .filter(|(_, count)| *count > 0)
-        .collect()
+/// Adds a tally's faults to those of a turn, by kind.
+pub(super) fn add(faults: &mut BTreeMap<&'static str, u64>, tally: &Tally) {
+    let happened = Fault::ALL.into_iter().filter(|fault| tally.faults_of(*fault) > 0);
+    for fault in happened {
+        *faults.entry(fault.name()).or_default() += tally.faults_of(fault);
+    }
 }
 
 /// The gateway's own count of token cache misses.
