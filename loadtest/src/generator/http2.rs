@@ -331,14 +331,15 @@ mod tests {
 
     #[test]
     fn padding_is_taken_off_and_never_more_than_there_is() {
-        let cases: [(u8, &[u8], Option<&[u8]>); 4] = [
-            (0, b"\x02abcd", Some(b"\x02abcd")),
-            (PADDED, b"\x02abcd", Some(b"ab")),
-            (PADDED, b"\x05abcd", None),
-            (PADDED, b"", None),
+        let cases = [
+            (0, "\x02abcd", Some("\x02abcd")),
+            (PADDED, "\x02abcd", Some("ab")),
+            (PADDED, "\x05abcd", None),
+            (PADDED, "", None),
         ];
         for (flags, payload, expected) in cases {
-            assert_eq!(unpadded(flags, payload).ok(), expected, "{flags} {payload:?}");
+            let rest = unpadded(flags, payload.as_bytes());
+            assert_eq!(rest.ok(), expected.map(str::as_bytes), "{flags} {payload:?}");
         }
     }
 }

@@ -100,7 +100,7 @@ impl Secure {
             String::from_utf8_lossy(self.protocol.alpn())
         );
         ensure!(is_full(session), "the handshake was {:?}, and not full", session.handshake_kind());
-        let group = session.negotiated_key_exchange_group().map(|group| group.name());
+        let group = session.negotiated_key_exchange_group().map(rustls::crypto::SupportedKxGroup::name);
         ensure!(
             session.protocol_version() == Some(ProtocolVersion::TLSv1_3) && group == Some(NamedGroup::X25519),
             "the handshake came out as {:?} with {group:?}",

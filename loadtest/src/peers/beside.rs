@@ -11,7 +11,7 @@ use super::Options;
 use super::stage::Stage;
 
 /// How long it may take to write down what it found.
-const FINISH_WITHIN: Duration = Duration::from_secs(60);
+const FINISH_WITHIN: Duration = Duration::from_mins(1);
 
 /// Runs from [`Beside::start`] to [`Beside::finish`]; on the load's core, and charged to nobody.
 pub(super) struct Beside(Option<Child>);

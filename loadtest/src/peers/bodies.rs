@@ -3,7 +3,8 @@
 //! One request moves one MiB, so its cost is the figure; the head's share of it is below one per cent. Fewer
 //! connections than with small requests: they fill the core, and more would only fill the kernel's buffers.
 //! Every byte is compared where it arrives, at the load for downloads, at the upstream for uploads. A fast proxy is
-//! not kept busy by one core of load; the report says so, and the cost of a MiB stands.
+//! not kept busy by one core of load; the report says so, and the cost of a MiB stands. nginx, as it comes, takes an
+//! upload whole and through a file before it sends it on; uploads are for information and have no goal.
 use super::contender::Load;
 
 /// Bytes of a body.

@@ -14,7 +14,7 @@ use crate::generator::{Protocol, Secure, Trust};
 /// Certificate and key as PEM files, and what the load needs to know of them.
 #[derive(Debug)]
 pub(super) struct Certificate {
-    pub(super) certificate: PathBuf,
+    pub(super) chain: PathBuf,
     pub(super) key: PathBuf,
     der: CertificateDer<'static>,
 }
@@ -30,8 +30,8 @@ impl Certificate {
         for (path, pem) in files.iter().zip([made.pem(), pair.serialize_pem()]) {
             write_private(path, &pem).with_context(|| format!("writing {}", path.display()))?;
         }
-        let [certificate, key] = files;
-        Ok(Self { certificate, key, der: made.der().clone() })
+        let [chain, key] = files;
+        Ok(Self { chain, key, der: made.der().clone() })
     }
 
     /// TLS of the load toward whoever presents it.
@@ -43,7 +43,7 @@ impl Certificate {
     #[cfg(test)]
     pub(super) fn for_test() -> Self {
         Self {
-            certificate: "/nowhere/tls.crt".into(),
+            chain: "/nowhere/tls.crt".into(),
             key: "/nowhere/tls.key".into(),
             der: CertificateDer::from(Vec::new()),
         }

@@ -84,7 +84,7 @@ fn config(plan: &Plan<'_>, addresses: &Addresses, pki: &Path) -> String {
             format!("https = \"{secure}\""),
             format!(
                 "[tls]\ncertificate = \"file:{}\"\nkey = \"file:{}\"",
-                files.certificate.display(),
+                files.chain.display(),
                 files.key.display()
             ),
         ),

@@ -42,7 +42,7 @@ pub(super) fn launch(directory: &Path, plan: &Plan<'_>) -> Result<Launch> {
             " ssl http2",
             format!(
                 "ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {}; ssl_certificate_key {};",
-                files.certificate.display(),
+                files.chain.display(),
                 files.key.display()
             ),
         ),
