@@ -114,6 +114,11 @@ impl Rig {
         self.cursor = 0;
     }
 
+    /// How many different requests there are.
+    pub fn requests(&self) -> usize {
+        self.workload.len()
+    }
+
     /// Where the upstream listens.
     pub fn origin_address(&self) -> SocketAddr {
         self.origin.address()

@@ -66,14 +66,17 @@ pub(super) enum Load {
     Uploads,
     /// Many connections that rest.
     Idle,
+    /// Small requests to one worker on one core, which it shares with the load; half the connections.
+    OneWorker,
     /// Small requests to two workers on both cores, which they share with the load.
     TwoWorkers,
 }
 
 impl Load {
     /// In the order in which a round goes through them.
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Requests,
+        Self::OneWorker,
         Self::TwoWorkers,
         Self::Https,
         Self::Http2,
@@ -88,6 +91,11 @@ impl Load {
         matches!(self, Self::Https | Self::Http2 | Self::Handshakes)
     }
 
+    /// Whether load and contender share cores, which are then neither full of one of them nor quiet.
+    pub(super) fn shares_cores(self) -> bool {
+        matches!(self, Self::OneWorker | Self::TwoWorkers)
+    }
+
     pub(super) fn workers(self) -> usize {
         if self == Self::TwoWorkers { 2 } else { 1 }
     }
@@ -96,7 +104,7 @@ impl Load {
 impl Contender {
     /// All contenders in the order of the reports.
     pub fn all() -> Vec<Self> {
-        use Load::{Downloads, Handshakes, Http2, Https, Idle, Requests, TwoWorkers, Uploads};
+        use Load::{Downloads, Handshakes, Http2, Https, Idle, OneWorker, Requests, TwoWorkers, Uploads};
         use Program::{Gateway, GatewayCold, Haproxy, HaproxyJwt, HaproxySignature, Nginx};
         const PLAIN: &[Scenario] = &[Scenario::Requests];
         let requests = [
@@ -105,7 +113,7 @@ impl Contender {
             (Haproxy, true, "haproxy", PLAIN),
             (HaproxyJwt, true, "haproxy-jwt", PLAIN),
             (HaproxySignature, true, "haproxy-jwt-signature-only", PLAIN),
-            (Gateway, true, "gateway", &[Scenario::Requests, Scenario::Workers]),
+            (Gateway, true, "gateway", PLAIN),
             (GatewayCold, true, "gateway-cold-cache", PLAIN),
             (Nginx, false, "nginx-no-log", PLAIN),
             (Haproxy, false, "haproxy-no-log", PLAIN),
@@ -121,7 +129,8 @@ impl Contender {
             ..Self::new(program, name, Requests, &[Scenario::Unix])
         });
         let others = [
-            (Gateway, "gateway-two-workers", TwoWorkers, &[Scenario::Workers][..]),
+            (Gateway, "gateway-one-worker", OneWorker, &[Scenario::Workers][..]),
+            (Gateway, "gateway-two-workers", TwoWorkers, &[Scenario::Workers]),
             (Nginx, "nginx-https", Https, &[Scenario::Https]),
             (Gateway, "gateway-https", Https, &[Scenario::Https]),
             (Nginx, "nginx-http2", Http2, &[Scenario::Http2]),

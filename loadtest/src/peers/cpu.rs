@@ -23,8 +23,10 @@ pub(super) struct Cores {
 pub(super) enum Placement {
     /// On the proxy's core, and the load on its own.
     Apart,
+    /// On the load's core, together with the load.
+    OneCore,
     /// On both cores, and so does the load, wherever the kernel puts them.
-    Shared,
+    BothCores,
 }
 
 impl Cores {
@@ -52,7 +54,8 @@ impl Cores {
                 pin(&[self.load])?;
                 Ok(spawned?)
             }
-            Placement::Shared => {
+            Placement::OneCore => Ok(spawn()?),
+            Placement::BothCores => {
                 pin(&[self.proxy, self.load])?;
                 Ok(spawn()?)
             }
@@ -215,5 +218,24 @@ mod tests {
             spins += 1;
             assert!(spins < 1_000_000, "schedstat stands still");
         }
+    }
+
+    #[test]
+    fn threads_are_found_by_the_beginning_of_their_names() {
+        let (ready, started) = std::sync::mpsc::sync_channel(0);
+        let (over, wait) = std::sync::mpsc::sync_channel::<()>(0);
+        // A thread names itself before it runs this.
+        let body = move || {
+            ready.send(()).expect("the test waits");
+            wait.recv()
+        };
+        let thread = std::thread::Builder::new().name("counted-7".to_owned()).spawn(body).expect("a thread");
+        started.recv().expect("it starts");
+        let me = [std::process::id()];
+        let found = Usage::of_threads(&me, "counted-").expect("usage");
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(Usage::of_threads(&me, "counted-8").expect("usage").is_empty());
+        over.send(()).expect("it waits");
+        thread.join().expect("no panic").expect("a message");
     }
 }

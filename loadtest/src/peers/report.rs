@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::Options;
 use super::contender::Load;
-use super::figures::{FIGURES, Goal, Of};
+use super::figures::{FIGURES, Goal, ONE_WORKER, Of, TWO_WORKERS};
 use super::rounds::Rounds;
 use super::row::{Row, errors};
 use super::scaling::capacity_ratio;
@@ -70,11 +70,15 @@ pub(super) struct IdleRow {
     pub(super) bytes_by_round: Vec<f64>,
 }
 
-/// One worker beside two.
+/// One worker beside two; see [`super::scaling`].
 #[derive(Debug, Serialize)]
 pub(super) struct WorkersRow {
+    /// CPU time a request, of one worker on one core with the load on it.
     pub(super) one_cpu_us: f64,
+    /// Of two workers on two cores with the load on them.
     pub(super) two_cpu_us: f64,
+    pub(super) one_rps: f64,
+    pub(super) two_rps: f64,
     /// The median of the rounds' ratios.
     pub(super) capacity_ratio: f64,
     /// CPU time of the less busy worker over that of the busier one, in the worst round.
@@ -182,8 +186,7 @@ impl IdleRow {
 
 impl WorkersRow {
     fn of(rounds: &Rounds, ratio: Option<f64>) -> Option<Self> {
-        let one = rounds.turns(Load::Requests, "gateway");
-        let two = rounds.turns(Load::TwoWorkers, "gateway-two-workers");
+        let [one, two] = [ONE_WORKER, TWO_WORKERS].map(|(load, name)| rounds.turns(load, name));
         if one.is_empty() || two.is_empty() {
             return None;
         }
@@ -192,6 +195,8 @@ impl WorkersRow {
         Some(Self {
             one_cpu_us,
             two_cpu_us,
+            one_rps: median_of(one, |turn| turn.rps),
+            two_rps: median_of(two, |turn| turn.rps),
             capacity_ratio: ratio.unwrap_or_else(|| rounded(capacity_ratio(one_cpu_us, two_cpu_us), 3)),
             spread: two.iter().filter_map(|turn| turn.spread).reduce(f64::min).map_or(0.0, |s| rounded(s, 3)),
         })

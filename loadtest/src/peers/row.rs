@@ -94,8 +94,7 @@ impl Row {
             Some(key) => format!("{} ({key})", self.name),
             None => self.name.to_owned(),
         };
-        // Two workers share their cores with the load: they are neither full nor quiet, and need not be.
-        let apart = self.load != Load::TwoWorkers;
+        let apart = !self.load.shares_cores();
         if apart && self.proxy_cpu_share < FULL && self.proxy_wait_share < UNREST {
             warnings.push(format!(
                 "{name}: its core was not full ({:.0} %), so rate and latency are limited by the load; CPU a request stands",

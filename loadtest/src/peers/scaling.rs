@@ -1,6 +1,6 @@
 //! What a second worker brings, on a machine whose two cores the load needs too.
 //!
-//! The load takes what the proxy would need to show twice the rate, so rates say nothing here; CPU time does. If a
+//! The load takes what the proxy would need to show twice the rate, so rates say little here; CPU time says more. If a
 //! request costs two workers on two cores what it costs one worker on one core, two cores carry twice as much:
 //!
 //! ```text
@@ -8,10 +8,14 @@
 //! ```
 //!
 //! It is 2 for workers that share nothing, and falls with every lock they wait for actively and every cache line that
-//! goes to and fro between them. The one worker has its core to itself. The two share theirs with the load, which
-//! costs them cache that the one keeps: what is measured is too low rather than too high. Waiting that burns no CPU
-//! time is not seen by this method; with one thread a worker and no lock on the path there is none to see, and the
-//! spread would tell, because a worker that waits falls behind.
+//! goes to and fro between them. Both sides run in like company: one worker with the load on one core and half the
+//! connections, two with the load on two cores and all connections. A worker that has its core to itself is no base
+//! for it, tried: who must wait for the core finds more events ready when it gets it, a request of a larger batch
+//! costs less, and the ratio came out well above 2. A remainder of that is left: the load is one thread, so at any
+//! moment one of two workers has a core to itself; that costs the two, and the ratio is too low rather than too high.
+//!
+//! Waiting that burns no CPU time is not seen by this method. The rates of both sides are reported beside it; the
+//! second is up to twice the first as long as the load's one thread can follow.
 //!
 //! The spread is the CPU time of the least busy worker over that of the busiest: 1 when both do the same, 0 when one
 //! does nothing. The kernel deals connections out by hash, so some sixty of them do not fall in equal halves.

@@ -55,7 +55,11 @@ impl Stage {
         let Prepared { launch, drain, admin } =
             prepare(contender, scene, options, &directory, log.as_deref())?;
         let before = scene.rig.origin_count();
-        let placement = if contender.load == Load::TwoWorkers { Placement::Shared } else { Placement::Apart };
+        let placement = match contender.load {
+            Load::OneWorker => Placement::OneCore,
+            Load::TwoWorkers => Placement::BothCores,
+            _ => Placement::Apart,
+        };
         let proxy = Proxy::start(launch, &directory, cores, placement, &mut scene.rig)?;
         Ok(Self { contender: *contender, proxy, drain, admin, log, directory, before })
     }

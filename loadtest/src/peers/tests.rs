@@ -103,7 +103,7 @@ fn a_scenario_brings_all_that_its_figures_need_and_no_more_than_it_must() {
     };
     let cases: [(&[Scenario], &[&str], &[&str]); 6] = [
         (&[Scenario::Unix], &[], &["nginx", "nginx-unix", "gateway-unix"]),
-        (&[Scenario::Workers], &[], &["gateway", "gateway-two-workers"]),
+        (&[Scenario::Workers], &[], &["gateway-one-worker", "gateway-two-workers"]),
         (&[Scenario::Http2], &[], &["nginx-http2", "gateway-http2"]),
         (&[Scenario::Idle, Scenario::Unix], &["nginx"], &["nginx", "nginx-idle"]),
         (&[Scenario::Requests], &["gateway"], &["gateway"]),
@@ -173,7 +173,7 @@ fn ratios_are_medians_of_rounds_and_goals_follow_from_them() {
         (Load::Requests, "gateway", 0.9),
         (Load::Requests, "nginx", 1.2),
         (Load::Downloads, "gateway", 0.5),
-        (Load::TwoWorkers, "gateway-two-workers", 1.0),
+        (Load::OneWorker, "gateway-one-worker", 0.9),
         (Load::Idle, "gateway", 4.2),
     ]));
     let close = |value: &Value, expected: f64| {

@@ -35,10 +35,13 @@ impl Report {
         }
         if let Some(workers) = &self.workers {
             lines.push(format!(
-                "\nTwo workers on two cores that they share with the load: {:.2} µs a request, {:.2} with one worker;\n  \
-                 capacity {:.3} × one, by CPU time; the less busy worker did {:.0} % of what the other did.",
+                "\nTwo workers and the load on two cores: {:.2} µs a request, {:.0} requests/s; \
+                 one and the load on one core: {:.2} µs, {:.0}/s.\n  \
+                 Capacity {:.3} × one, by CPU time; the less busy worker did {:.0} % of what the other did.",
                 workers.two_cpu_us,
+                workers.two_rps,
                 workers.one_cpu_us,
+                workers.one_rps,
                 workers.capacity_ratio,
                 workers.spread * 100.0
             ));

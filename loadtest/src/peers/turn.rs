@@ -131,7 +131,7 @@ pub(super) fn warm_up(rig: &mut Rig, options: &Options) -> Result<()> {
     let mut warmed = 0;
     for _ in 0..WARM_UPS {
         warmed += rig.drive(options.warm_up)?.requests();
-        if warmed >= options.users as u64 {
+        if warmed >= rig.requests() as u64 {
             break;
         }
     }
