@@ -10,6 +10,7 @@ use super::hpack::{Blocks, Encoder};
 use super::http2::{Done, Session};
 use super::link::Manner;
 use super::origin::Seen;
+use super::secure::Secure;
 use super::wire::{Wire, is_not_yet};
 use super::{Rig, Tally};
 
@@ -40,7 +41,8 @@ impl Rig {
         let answer = match manner {
             Manner::Http2(secure, _) => {
                 let mut session = Session::new(wire, 1, true);
-                let done = self.over_http2(&mut session, &Encoder::new().blocks(request)?, deadline)?;
+                let blocks = Encoder::new().blocks(request)?;
+                let done = self.over_http2(&mut session, secure, &blocks, deadline)?;
                 session.wire().check(secure)?;
                 Answer { status: done.status, head: String::new(), body: done.body }
             }
@@ -86,13 +88,21 @@ impl Rig {
         }
     }
 
-    fn over_http2(&mut self, session: &mut Session, request: &Blocks, deadline: Instant) -> Result<Done> {
+    fn over_http2(
+        &mut self,
+        session: &mut Session,
+        secure: &Secure,
+        request: &Blocks,
+        deadline: Instant,
+    ) -> Result<Done> {
         let mut chunk = vec![0; 64 * 1024];
         let mut done = Vec::new();
         let body = self.workload.body().to_vec();
         loop {
             session.flush().context("sending")?;
             if let Err(fault) = session.receive(&mut chunk, &body, &mut done) {
+                // Another protocol than was asked for is the likeliest reason.
+                session.wire().check(secure)?;
                 bail!("the HTTP/2 connection failed: {}", fault.name());
             }
             if session.has_room() && done.is_empty() {
