@@ -8,7 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -203,8 +203,7 @@ impl Activity {
 
     /// Polls `work` under the deadline: `None` when it has passed, but for that of [`Phase::Waiting`], which `work` itself
     /// answers.
-    pub async fn attend<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        let mut work = pin!(work);
+    pub async fn attend<T>(&self, mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         poll_fn(|context| {
             self.watched_by(context);
             if self.expired() && self.phase.get() != Phase::Waiting {

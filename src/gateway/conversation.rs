@@ -12,7 +12,9 @@ use super::problem::Problem;
 use super::record::Record;
 use super::reply::Reply;
 use super::worker::Worker;
-use crate::http1::{HeadFault, HeadLimits, IncomingBody, RequestHead, ServerConnection, Turn, Unfinished};
+use crate::http1::{
+    HeadFault, HeadLimits, IncomingBody, Malformed, RequestHead, ServerConnection, Turn, Unfinished,
+};
 use crate::upstream::{Request, RequestBody};
 
 /// Serves one connection to its end.
@@ -25,7 +27,7 @@ pub async fn converse(worker: &Rc<Worker>, client: &Rc<Client>, connection: Serv
         let (head, incoming) = match next_request(client, &connection, limits).await {
             Ok(Some(request)) => request,
             Ok(None) => return,
-            Err(fault) => return refuse(worker, client, &connection, &fault, most_unread).await,
+            Err(fault) => return Box::pin(refuse(worker, client, &connection, &fault, most_unread)).await,
         };
         let turn = Turn::of(&head);
         let body = RequestBody::http1(incoming, &client.activity.received);
@@ -37,7 +39,7 @@ pub async fn converse(worker: &Rc<Worker>, client: &Rc<Client>, connection: Serv
                 if connection.respond(turn, &reply.head, &mut Some(reply.body), false).await.is_ok()
                     && let Some(stream) = connection.into_stream()
                 {
-                    tunnel.run(stream).await;
+                    Box::pin(tunnel.run(stream)).await;
                 }
                 return;
             }
@@ -45,17 +47,16 @@ pub async fn converse(worker: &Rc<Worker>, client: &Rc<Client>, connection: Serv
         let keeps = give(client, &connection, turn, reply).await;
         // What was sent for the protocol that was asked for is no request of this one.
         if keeps == Some(true) && asked_for_upgrade && connection.has_more() {
-            return refuse(worker, client, &connection, &HeadFault::Malformed(UPGRADE), most_unread).await;
+            let fault = HeadFault::Malformed(Malformed::Upgrade);
+            return Box::pin(refuse(worker, client, &connection, &fault, most_unread)).await;
         }
         match keeps {
-            Some(true) if connection.skip_body(most_unread).await => {}
-            Some(_) => return connection.linger(most_unread).await,
+            Some(true) if connection.is_read() || Box::pin(connection.skip_body(most_unread)).await => {}
+            Some(_) => return Box::pin(connection.linger(most_unread)).await,
             None => return,
         }
     }
 }
-
-const UPGRADE: crate::http1::Malformed = crate::http1::Malformed::Upgrade;
 
 /// The next request; `None` when there will be none.
 async fn next_request(

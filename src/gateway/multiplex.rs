@@ -56,14 +56,14 @@ where
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let mut told = false;
-    let served = activity.attend(poll_fn(|context| {
+    let serving = pin!(poll_fn(|context| {
         if activity.is_draining() && !told {
             told = true;
             connection.as_mut().graceful_shutdown();
         }
         connection.as_mut().poll(context)
     }));
-    if let Some(Err(error)) = served.await {
+    if let Some(Err(error)) = activity.attend(serving).await {
         tracing::debug!(%error, "connection ended");
     }
 }
@@ -91,7 +91,8 @@ async fn answer(
         Err(_) => refuse(Problem::BadRequest),
         Ok(head) => {
             let (head, body) = (Box::new(head), RequestBody::http2(incoming, &activity.received));
-            match activity.attend(exchange(&worker, &client, upstream::Request { head, body })).await {
+            let work = pin!(exchange(&worker, &client, upstream::Request { head, body }));
+            match activity.attend(work).await {
                 Some(Outcome::Reply(reply) | Outcome::NoUpgrade(reply) | Outcome::Upgrade(reply, _)) => reply,
                 None => refuse(Problem::RequestTimeout),
             }

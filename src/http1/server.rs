@@ -223,6 +223,11 @@ impl ServerConnection {
         .await
     }
 
+    /// The request's body was read to its end.
+    pub fn is_read(&self) -> bool {
+        self.side.borrow().decoder.is_done()
+    }
+
     /// Reads what is left of the request's body, up to `most` bytes, so that another request can follow.
     pub async fn skip_body(&self, most: usize) -> bool {
         let mut left = most;
@@ -240,9 +245,6 @@ impl ServerConnection {
             }
             Poll::Ready(true)
         });
-        if self.side.borrow().decoder.is_done() {
-            return true;
-        }
         tokio::time::timeout(LINGER, skipping).await.unwrap_or(false)
     }
 
