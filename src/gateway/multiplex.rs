@@ -92,7 +92,7 @@ async fn answer(
         Ok(head) => {
             let (head, body) = (Box::new(head), RequestBody::http2(incoming, &activity.received));
             match activity.attend(exchange(&worker, &client, upstream::Request { head, body })).await {
-                Some(Outcome::Reply(reply) | Outcome::NoUpgrade(reply) | Outcome::Upgrade(reply, _)) => reply,
+                Some(Outcome::Reply(reply) | Outcome::Upgrade(reply, _)) => reply,
                 None => refuse(Problem::RequestTimeout),
             }
         }
