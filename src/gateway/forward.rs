@@ -91,7 +91,7 @@ impl Forwarding<'_> {
                 }
                 Ok(Answered::Response(response)) => {
                     record.upstream = Some(sent_at.elapsed());
-                    return Ok(Answer::NoUpgrade(self.reply(&permit, response)));
+                    return Ok(Answer::Plain(self.reply(&permit, response)));
                 }
                 Err(fault) => unreachable = self.failed(&permit, fault, &outgoing, unreachable)?,
             }

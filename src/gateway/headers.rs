@@ -75,8 +75,10 @@ pub fn strip(fields: &mut Fields, keep_forwarded: bool) -> Seen {
             false
         }
         Name::Te => {
-            seen.takes_trailers |=
-                field.value.split(|byte| *byte == b',').any(|coding| coding.trim_ascii() == b"trailers");
+            seen.takes_trailers |= field
+                .value
+                .split(|byte| *byte == b',')
+                .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"));
             false
         }
         Name::Residency => {

@@ -93,7 +93,7 @@ async fn answer(
             let (head, body) = (Box::new(head), RequestBody::http2(incoming, &activity.received));
             let work = pin!(exchange(&worker, &client, upstream::Request { head, body }));
             match activity.attend(work).await {
-                Some(Outcome::Reply(reply) | Outcome::NoUpgrade(reply) | Outcome::Upgrade(reply, _)) => reply,
+                Some(Outcome::Reply(reply) | Outcome::Upgrade(reply, _)) => reply,
                 None => refuse(Problem::RequestTimeout),
             }
         }

@@ -14,6 +14,9 @@ use super::name::Name;
 /// Header lines that are parsed without an allocation.
 const USUAL_HEADERS: usize = 100;
 
+/// A longer target is none that `http` takes.
+const LONGEST_TARGET: usize = 65_534;
+
 /// A longer name is no name that anyone has a use for.
 const LONGEST_NAME: usize = 4096;
 
@@ -83,6 +86,9 @@ impl RequestHead {
             };
             let version = version(minor)?;
             let method = Method::from_bytes(method.as_bytes()).map_err(|_| Malformed::RequestLine)?;
+            if target.len() > LONGEST_TARGET {
+                return Err(HeadFault::TargetTooLong);
+            }
             let (target, authority) = target_of(wire, target, &method)?;
             let fields = fields(wire, parsed.headers)?;
             let length = framing::of_request(version, &fields)?;
@@ -132,8 +138,11 @@ impl ResponseHead {
             };
             let version = version(minor)?;
             let status = StatusCode::from_u16(code).map_err(|_| Malformed::StatusLine)?;
-            let fields = fields(wire, parsed.headers)?;
+            let mut fields = fields(wire, parsed.headers)?;
             let length = framing::of_response(method, status, version, &fields)?;
+            if framing::has_no_length(status) {
+                fields.retain(|field| field.name != Name::ContentLength);
+            }
             Ok(Self { status, version, fields, length })
         })
     }
@@ -202,7 +211,7 @@ fn fields(wire: &Bytes, parsed: Places<'_>) -> Result<Fields, HeadFault> {
     Ok(fields)
 }
 
-/// Origin form, absolute form, or `*` for OPTIONS (RFC 9112 section 3.2). What comes after `#` is dropped.
+/// Origin form, absolute form, or `*` for OPTIONS (RFC 9112 section 3.2).
 fn target_of(
     wire: &Bytes,
     target: &str,
@@ -227,7 +236,7 @@ fn target_of(
         .find(|scheme| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
     let Some(scheme) = scheme else { return Err(Malformed::Target) };
     let rest = &target[scheme.len()..];
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
     if rest[..end].contains('@') {
         // User information: whose host is it?
         return Err(Malformed::Target);
@@ -243,8 +252,8 @@ fn target_of(
     Ok((path, Some(authority)))
 }
 
-/// Visible ASCII without what servers disagree about: some take `\` for `/`. Others that no URI has (RFC 3986 section 2)
-/// pass, as browsers send them.
+/// Visible ASCII without what servers disagree about: some take `\` for `/`, and some end the target at `#`. Others that no
+/// URI has (RFC 3986 section 2) pass, as browsers send them.
 pub(super) const fn is_target(byte: u8) -> bool {
-    matches!(byte, 0x21..=0x7e) && !matches!(byte, b'<' | b'>' | b'\\' | b'`')
+    matches!(byte, 0x21..=0x7e) && !matches!(byte, b'#' | b'<' | b'>' | b'\\' | b'`')
 }

@@ -89,7 +89,9 @@ pub(super) async fn exchange(
         }
     };
     match sender.try_send_request(request).await {
-        Ok(response) => Ok(ResponseHead::of_http2(response)),
+        Ok(response) => {
+            ResponseHead::of_http2(response, &head.method).map_err(|_| SendFault(FaultKind::Protocol))
+        }
         Err(mut error) => {
             *outgoing = error.take_message().map(|request| Request { head, body: request.into_body() });
             Err(SendFault(FaultKind::Closed))
