@@ -220,7 +220,7 @@ fn normalise(head: &mut RequestHead, seen: &Seen) -> Result<(), Problem> {
         // Some go by the one and some by the other (RFC 9112 §3.2.2, RFC 9113 §8.3.1).
         (Some(authority), Some(host)) if !is_same_host(authority, host) => return Err(Problem::BadRequest),
         (_, Some(host)) if !host.is_empty() && headers::is_host(host) => {}
-        (Some(authority), None) => {
+        (Some(authority), None) if headers::is_host(authority.as_str().as_bytes()) => {
             let host = authority.clone();
             head.fields.add("host", host.as_str().as_bytes());
         }

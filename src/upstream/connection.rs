@@ -106,6 +106,7 @@ impl Connection {
         let mut first = None;
         let mut trailers = None;
         let mut looked = asks_first || body.is_end_stream();
+        let mut ended = body.is_end_stream() && !asks_first;
         poll_fn(|context| {
             if !looked && let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(context) {
                 looked = true;
@@ -118,8 +119,10 @@ impl Connection {
                     Some(Err(fault)) => return Poll::Ready(Err(SendFault(FaultKind::of_request(&fault)))),
                     None => {}
                 }
-                if body.is_end_stream() {
+                // What ends a body comes after a large piece of it, and can't be queued beside it.
+                if body.is_end_stream() && self.http.has_room() {
                     self.http.queue_end(trailers.as_ref());
+                    ended = true;
                 }
             }
             match self.http.poll_flush(context) {
@@ -135,7 +138,6 @@ impl Connection {
             }
         })
         .await?;
-        let ended = looked && body.is_end_stream() && !asks_first;
         let Request { body, .. } = outgoing.take().expect("it was there a moment ago");
         self.upload = if ended {
             Upload::Done
