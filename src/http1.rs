@@ -41,4 +41,5 @@ pub use head::{HeadLimits, RequestHead, ResponseHead};
 pub use name::Name;
 pub use server::{ServerConnection, Turn, Unfinished};
 pub use stream::{Prefixed, Stream};
+pub use translate::passing_trailers;
 pub use wire::Moved;

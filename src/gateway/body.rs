@@ -78,11 +78,8 @@ impl Body for ResponseBody {
         };
         let Some(ending) = &mut this.ending else { return polled };
         ending.look();
-        match &polled {
-            Poll::Ready(Some(Ok(frame))) => ending.sent(frame.data_ref().map_or(0, Bytes::len)),
-            // Nothing moved for too long.
-            Poll::Pending if ending.stalled() => return Poll::Ready(Some(Err(BodyFault::Cut))),
-            _ => {}
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            ending.sent(frame.data_ref().map_or(0, Bytes::len));
         }
         polled
     }

@@ -12,6 +12,7 @@ use super::problem::Problem;
 use super::record::Record;
 use super::reply::Reply;
 use super::worker::Worker;
+use crate::config::Limits;
 use crate::http1::{
     HeadFault, HeadLimits, IncomingBody, Malformed, Name, RequestHead, ServerConnection, Turn, Unfinished,
 };
@@ -21,7 +22,7 @@ use crate::upstream::{Request, RequestBody};
 pub async fn converse(worker: &Rc<Worker>, client: &Rc<Client>, connection: ServerConnection) {
     let (limits, most_unread) = {
         let limits = &worker.generation().settings.config.limits;
-        (HeadLimits { bytes: limits.header_bytes, lines: limits.headers }, limits.peek_bytes)
+        (head_limits(limits), limits.peek_bytes)
     };
     loop {
         let (head, incoming) = match next_request(client, &connection, limits).await {
@@ -31,7 +32,7 @@ pub async fn converse(worker: &Rc<Worker>, client: &Rc<Client>, connection: Serv
         };
         let turn = Turn::of(&head);
         let asks_for_upgrade = head.fields.has(Name::Upgrade);
-        let body = RequestBody::http1(incoming, &client.activity.received);
+        let body = RequestBody::http1(incoming, &client.activity.inflow);
         let Some(outcome) = answer(worker, client, &connection, Request { head, body }).await else { return };
         let reply = match outcome {
             Outcome::Reply(reply) => reply,
@@ -56,6 +57,11 @@ pub async fn converse(worker: &Rc<Worker>, client: &Rc<Client>, connection: Serv
             None => return,
         }
     }
+}
+
+/// What a head may have, whatever it comes by.
+pub fn head_limits(limits: &Limits) -> HeadLimits {
+    HeadLimits { bytes: limits.header_bytes, lines: limits.headers }
 }
 
 /// The next request; `None` when there will be none.

@@ -106,7 +106,7 @@ impl Connection {
         let mut first = None;
         let mut trailers = None;
         let mut looked = asks_first || body.is_end_stream();
-        let mut ended = body.is_end_stream();
+        let mut ended = body.is_end_stream() && !asks_first;
         poll_fn(|context| {
             if !looked && let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(context) {
                 looked = true;
