@@ -13,9 +13,7 @@ use super::record::Record;
 use super::reply::Reply;
 use super::worker::Worker;
 use crate::config::Limits;
-use crate::http1::{
-    HeadFault, HeadLimits, IncomingBody, Malformed, Name, RequestHead, ServerConnection, Turn, Unfinished,
-};
+use crate::http1::{HeadFault, HeadLimits, Incoming, Malformed, Name, ServerConnection, Turn, Unfinished};
 use crate::upstream::{Request, RequestBody};
 
 /// Serves one connection to its end.
@@ -69,7 +67,7 @@ async fn next_request(
     client: &Client,
     connection: &ServerConnection,
     limits: HeadLimits,
-) -> Result<Option<(Box<RequestHead>, IncomingBody)>, HeadFault> {
+) -> Result<Option<Incoming>, HeadFault> {
     poll_fn(|context| {
         let polled = connection.poll_request(context, limits);
         if polled.is_pending() {

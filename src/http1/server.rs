@@ -69,6 +69,9 @@ pub struct Turn {
     keeps: bool,
 }
 
+/// A request whose body is still to be read.
+pub type Incoming = (Box<RequestHead>, IncomingBody);
+
 /// Why a response did not get through.
 #[derive(Debug)]
 pub enum Unfinished<E> {
@@ -131,7 +134,7 @@ impl ServerConnection {
         &self,
         context: &mut Context<'_>,
         limits: HeadLimits,
-    ) -> Poll<Result<Option<(Box<RequestHead>, IncomingBody)>, HeadFault>> {
+    ) -> Poll<Result<Option<Incoming>, HeadFault>> {
         let mut side = self.side.borrow_mut();
         let polled = side.poll_head(context, limits);
         if polled.is_pending() {

@@ -3,7 +3,7 @@
 //!
 //! Invariants
 //! - A request is handed back only if the upstream can't have looked at it: nothing was sent, or the upstream says so itself
-//!   (GOAWAY with a lower stream, REFUSED_STREAM; RFC 9113 section 8.7).
+//!   (`GOAWAY` with a lower stream, `REFUSED_STREAM`; RFC 9113 section 8.7).
 //! - Those who need a connection at the same time wait for one and the same.
 
 use std::cell::{Cell, RefCell};
