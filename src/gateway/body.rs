@@ -10,7 +10,7 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use super::problem::Problem;
 use super::record::Ending;
-use crate::http1::BodyFault;
+use crate::http1::{BodyFault, ClientConnection};
 use crate::upstream::UpstreamBody;
 
 /// What the client gets after the head.
@@ -44,6 +44,21 @@ impl ResponseBody {
     pub fn ending(mut self, ending: Box<Ending>) -> Self {
         self.ending = Some(ending);
         self
+    }
+
+    /// The connection that the next bytes come from, while there is nothing else to do for the body.
+    pub fn source(&mut self) -> Option<&mut ClientConnection> {
+        match &mut self.source {
+            Source::Full(_) => None,
+            Source::Upstream(body) => body.source(),
+        }
+    }
+
+    /// So many bytes went to the client past [`Body::poll_frame`].
+    pub fn moved(&mut self, count: usize) {
+        if let Some(ending) = &mut self.ending {
+            ending.sent(count);
+        }
     }
 
     /// The exchange comes to something else: another body will end it.

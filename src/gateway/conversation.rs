@@ -6,6 +6,7 @@ use std::task::Poll;
 
 use http::{Method, Version};
 
+use super::body::ResponseBody;
 use super::connection::{Client, Phase};
 use super::exchange::{Outcome, exchange};
 use super::problem::Problem;
@@ -13,7 +14,9 @@ use super::record::Record;
 use super::reply::Reply;
 use super::worker::Worker;
 use crate::config::Limits;
-use crate::http1::{HeadFault, HeadLimits, Incoming, Malformed, Name, ServerConnection, Turn, Unfinished};
+use crate::http1::{
+    HeadFault, HeadLimits, Incoming, Malformed, Name, ServerConnection, Shortcut, Turn, Unfinished,
+};
 use crate::upstream::{Request, RequestBody};
 
 /// Serves one connection to its end.
@@ -43,7 +46,7 @@ pub async fn converse(worker: &Rc<Worker>, client: &Rc<Client>, connection: Serv
                 return;
             }
         };
-        let keeps = give(client, &connection, turn, reply).await;
+        let keeps = give(worker, client, &connection, turn, reply).await;
         // What was sent for the protocol that was asked for, whoever refused it and why, is no request of this one.
         if keeps == Some(true) && asks_for_upgrade && connection.has_more() {
             let fault = HeadFault::Malformed(Malformed::Upgrade);
@@ -101,10 +104,18 @@ async fn answer(
 }
 
 /// Sends the answer. Says whether the connection can be used again; `None`: it is broken.
-async fn give(client: &Client, connection: &ServerConnection, turn: Turn, reply: Reply) -> Option<bool> {
+async fn give(
+    worker: &Worker,
+    client: &Client,
+    connection: &ServerConnection,
+    turn: Turn,
+    reply: Reply,
+) -> Option<bool> {
     let close = reply.last || client.activity.is_draining();
     let mut body = Some(reply.body);
-    match connection.respond(turn, &reply.head, &mut body, close).await {
+    let shortcut =
+        Shortcut { pipes: &worker.pipes, source: ResponseBody::source, moved: ResponseBody::moved };
+    match connection.respond_by(turn, &reply.head, &mut body, close, Some(&shortcut)).await {
         Ok(keeps) => Some(keeps),
         Err(Unfinished::Cut) => None,
         // Nothing of the answer was on its way to the client when the upstream broke off, or when the rest of the request

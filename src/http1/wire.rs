@@ -159,6 +159,22 @@ impl Wire {
         self.moved.written.get()
     }
 
+    /// The stream, for bytes that go past the buffers. Only while these are empty.
+    pub(super) fn bare(&self) -> &Stream {
+        debug_assert!(self.inbox.is_empty() && self.outbox.is_empty(), "bytes would overtake each other");
+        &self.stream
+    }
+
+    pub(super) fn stream_is_plain(&self) -> bool {
+        self.stream.is_plain()
+    }
+
+    /// Counts what went past the buffers.
+    pub(super) fn count(&self, read: usize, written: usize) {
+        self.moved.read.set(self.moved.read.get() + read as u64);
+        self.moved.written.set(self.moved.written.get() + written as u64);
+    }
+
     /// Gives the buffers back while nothing is under way.
     pub(super) fn rest(&mut self) {
         self.outbox.rest();

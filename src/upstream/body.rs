@@ -11,7 +11,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use super::connection::Connection;
 use super::endpoint::{InFlight, Lease};
 use crate::clock::Millis;
-use crate::http1::{BodyFault, IncomingBody, passing_trailers};
+use crate::http1::{BodyFault, ClientConnection, IncomingBody, passing_trailers};
 
 /// A request's body on its way to an upstream.
 #[derive(Debug, Default)]
@@ -177,6 +177,14 @@ impl UpstreamBody {
 
     pub(super) fn http2(incoming: Incoming, in_flight: InFlight) -> Self {
         Self { source: Source::Http2 { incoming, _in_flight: in_flight } }
+    }
+
+    /// The connection that the next bytes come from, while there is nothing else to do for the body.
+    pub fn source(&mut self) -> Option<&mut ClientConnection> {
+        match &mut self.source {
+            Source::Pooled(lease, _) => lease.connection().source(),
+            _ => None,
+        }
     }
 
     fn give_back_if_ended(&mut self) {

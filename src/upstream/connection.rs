@@ -207,6 +207,11 @@ impl Connection {
         }
     }
 
+    /// The connection itself, for a response's body that goes past this process: nothing is left to send of the request's.
+    pub(super) fn source(&mut self) -> Option<&mut ClientConnection> {
+        matches!(self.upload, Upload::Done).then_some(&mut self.http)
+    }
+
     /// The next frame of the response's body; the request's goes on meanwhile.
     pub(super) fn poll_frame(&mut self, context: &mut Context<'_>) -> PolledFrame {
         if !matches!(self.upload, Upload::Done | Upload::Refused)
