@@ -290,6 +290,13 @@ impl ServerConnection {
         let _ = tokio::time::timeout(LINGER, ending).await;
     }
 
+    /// Bytes of memory that buffers hold, and bytes that were read and not yet taken.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> (usize, usize) {
+        let wire = &self.side.borrow().wire;
+        (wire.held(), wire.unread().len())
+    }
+
     /// The stream with what was read ahead of it. `None` while a body still needs the connection.
     pub fn into_stream(self) -> Option<Prefixed> {
         let side = Rc::try_unwrap(self.side).ok()?.into_inner();

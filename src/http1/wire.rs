@@ -149,6 +149,12 @@ impl Wire {
         }
     }
 
+    /// Bytes of memory that the buffers hold, full or not.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.inbox.capacity() + self.outbox.held()
+    }
+
     pub(super) fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         tokio::io::AsyncWrite::poll_shutdown(Pin::new(&mut self.stream), context)
     }
