@@ -49,6 +49,9 @@ pub(super) struct Side {
     skipped: bool,
 }
 
+/// A request as it comes.
+type Request = (Box<RequestHead>, IncomingBody);
+
 /// Whether a client waits to be told to send its body (RFC 9110 section 10.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expects {
@@ -131,7 +134,7 @@ impl ServerConnection {
         &self,
         context: &mut Context<'_>,
         limits: HeadLimits,
-    ) -> Poll<Result<Option<(Box<RequestHead>, IncomingBody)>, HeadFault>> {
+    ) -> Poll<Result<Option<Request>, HeadFault>> {
         let mut side = self.side.borrow_mut();
         let polled = side.poll_head(context, limits);
         if polled.is_pending() {

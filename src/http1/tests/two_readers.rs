@@ -19,43 +19,45 @@ struct Understood {
     trailers: Option<HeaderMap>,
 }
 
-/// How a reader differs from a strict one.
+/// How a reader differs from a strict one, as bits.
 #[derive(Debug, Clone, Copy)]
-struct Habits {
-    /// A line feed alone ends a line, and a carriage return alone does.
-    bare_ends: bool,
-    /// The last of several lengths counts, not the first.
-    last_length: bool,
-    /// A length counts more than chunks.
-    length_first: bool,
-    /// `_` is `-`, and white space around a name is none of it.
-    loose_names: bool,
-}
+struct Habits(u8);
+
+/// A line feed alone ends a line, and a carriage return alone does.
+const BARE_ENDS: u8 = 1;
+/// The last of several lengths counts, not the first.
+const LAST_LENGTH: u8 = 2;
+/// A length counts more than chunks.
+const LENGTH_FIRST: u8 = 4;
+/// `_` is `-`, and white space around a name is none of it.
+const LOOSE_NAMES: u8 = 8;
+
+/// Names and values.
+type Lines = Vec<(String, String)>;
 
 /// A message as one reader sees it.
 #[derive(Debug, PartialEq)]
 struct Seen {
     start: String,
-    lines: Vec<(String, String)>,
+    lines: Lines,
     body: Vec<u8>,
-    trailers: Vec<(String, String)>,
+    trailers: Lines,
     /// Bytes behind the message.
     behind: usize,
 }
 
 impl Habits {
     fn every() -> impl Iterator<Item = Self> {
-        (0..16).map(|bits: u8| Self {
-            bare_ends: bits & 1 != 0,
-            last_length: bits & 2 != 0,
-            length_first: bits & 4 != 0,
-            loose_names: bits & 8 != 0,
-        })
+        (0..16).map(Self)
+    }
+
+    const fn has(self, habit: u8) -> bool {
+        self.0 & habit != 0
     }
 
     /// The next line and what is behind it.
-    fn line<'a>(&self, bytes: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
-        let end = if self.bare_ends {
+    fn line(self, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+        let end = if self.has(BARE_ENDS) {
             bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n'))?
         } else {
             memchr::memmem::find(bytes, b"\r\n")?
@@ -65,7 +67,7 @@ impl Habits {
     }
 
     /// Lines up to an empty one.
-    fn lines<'a>(&self, mut bytes: &'a [u8]) -> Option<(Vec<(String, String)>, &'a [u8])> {
+    fn lines(self, mut bytes: &[u8]) -> Option<(Lines, &[u8])> {
         let mut lines = Vec::new();
         loop {
             let (line, rest) = self.line(bytes)?;
@@ -75,21 +77,21 @@ impl Habits {
             }
             let line = String::from_utf8_lossy(line);
             let (name, value) = line.split_once(':')?;
-            let name = if self.loose_names { name.trim().replace('_', "-") } else { name.to_owned() };
+            let name = if self.has(LOOSE_NAMES) { name.trim().replace('_', "-") } else { name.to_owned() };
             lines.push((name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned()));
         }
     }
 
     /// Reads one message to its end. `None`: there is none, or it goes on.
-    fn read(&self, bytes: &[u8]) -> Option<Seen> {
+    fn read(self, bytes: &[u8]) -> Option<Seen> {
         let (start, rest) = self.line(bytes)?;
         let (lines, mut rest) = self.lines(rest)?;
         let mut lengths = lines.iter().filter(|(name, _)| name == "content-length").map(|(_, value)| value);
-        let length = if self.last_length { lengths.next_back() } else { lengths.next() };
+        let length = if self.has(LAST_LENGTH) { lengths.next_back() } else { lengths.next() };
         let chunked =
             lines.iter().any(|(name, value)| name == "transfer-encoding" && value.contains("chunked"));
         let (mut body, mut trailers) = (Vec::new(), Vec::new());
-        if let Some(length) = length.filter(|_| self.length_first || !chunked) {
+        if let Some(length) = length.filter(|_| self.has(LENGTH_FIRST) || !chunked) {
             let length = length.parse().ok()?;
             body.extend_from_slice(rest.get(..length)?);
             rest = &rest[length..];
@@ -193,7 +195,7 @@ fn one_meaning(bytes: &[u8], step: usize) -> Result<usize, TestCaseError> {
             let expected = as_understood(request);
             for habits in Habits::every() {
                 let mut expected = as_understood(request);
-                if habits.loose_names {
+                if habits.has(LOOSE_NAMES) {
                     expected.lines.iter_mut().for_each(|(name, _)| *name = name.replace('_', "-"));
                     expected.trailers.iter_mut().for_each(|(name, _)| *name = name.replace('_', "-"));
                 }
