@@ -33,6 +33,7 @@ mod wire;
 mod tests;
 
 pub use body::IncomingBody;
+pub use chunked::strip_trailers;
 pub use client::{ClientConnection, SendError};
 pub use fault::{BodyFault, HeadFault, Malformed};
 pub use fields::{Field, Fields};

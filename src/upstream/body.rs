@@ -11,7 +11,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use super::connection::Connection;
 use super::endpoint::{InFlight, Lease};
 use crate::clock::Millis;
-use crate::http1::{BodyFault, IncomingBody};
+use crate::http1::{BodyFault, IncomingBody, strip_trailers};
 
 /// A request's body on its way to an upstream.
 #[derive(Debug, Default)]
@@ -89,7 +89,7 @@ impl Body for RequestBody {
         let polled = match &mut this.rest {
             Rest::None => return Poll::Ready(None),
             Rest::Http1(body) => Pin::new(body).poll_frame(context),
-            Rest::Http2(body) => Pin::new(body).poll_frame(context).map_err(BodyFault::Stream),
+            Rest::Http2(body) => poll_http2(body, context),
         };
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             let count = frame.data_ref().map_or(0, Bytes::len) as u64;
@@ -171,9 +171,7 @@ impl Body for UpstreamBody {
             Source::Ended => return Poll::Ready(None),
             Source::Pooled(lease, _) => lease.connection().poll_frame(context),
             Source::Own(connection) => connection.poll_frame(context),
-            Source::Http2 { incoming, .. } => {
-                Pin::new(incoming).poll_frame(context).map_err(BodyFault::Stream)
-            }
+            Source::Http2 { incoming, .. } => poll_http2(incoming, context),
         };
         match &polled {
             Poll::Ready(Some(Ok(_))) => this.give_back_if_ended(),
@@ -203,4 +201,18 @@ impl Body for UpstreamBody {
         };
         left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
+}
+
+/// The next frame of what comes over HTTP/2, whose trailers nobody has looked at.
+fn poll_http2(
+    body: &mut Incoming,
+    context: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+    let polled = Pin::new(body).poll_frame(context).map_err(BodyFault::Stream);
+    polled.map_ok(|mut frame| {
+        if let Some(trailers) = frame.trailers_mut() {
+            strip_trailers(trailers);
+        }
+        frame
+    })
 }

@@ -327,6 +327,21 @@ async fn chunks_that_can_be_read_in_two_ways() {
     assert_eq!(upstream.requests().len(), 0, "none of them ended");
 }
 
+/// The body is no one else's fault: no other endpoint is asked, and no connection is opened for nothing.
+#[tokio::test]
+async fn a_body_that_is_none_is_not_tried_on_every_endpoint() {
+    let (one, two) = (Upstream::mirror(), Upstream::mirror());
+    let gateway = Setup::before(&[one.address, two.address]).start().await;
+    for _ in 0..4 {
+        gateway.send(&Ask::new("GET /x")).await.expect_ok();
+        refused_by(&gateway, "chunks", &post("transfer-encoding: chunked\r\n\r\n0x0\r\n\r\n")).await;
+    }
+    let metrics = gateway.metrics().await;
+    let retries = metrics.value("residency_upstream_retries_total", &[("region", "here")]);
+    assert!(retries.abs() < 1e-9, "{retries}");
+    assert_eq!(one.requests().len() + two.requests().len(), 4);
+}
+
 /// Bodies that the gateway reads for itself, and those of requests that it refuses, are held to the same.
 #[tokio::test]
 async fn chunks_that_the_gateway_reads_itself() {

@@ -227,3 +227,37 @@ async fn interim_answers_of_the_api_do_not_end_the_exchange() {
         assert_eq!(wire.body(&head).await.expect("whole"), b"ok");
     }
 }
+
+/// A client of HTTP/1.0 knows the end of such a body by the connection's: a body that broke off must break the connection.
+#[tokio::test]
+async fn a_body_that_ends_with_its_connection_is_not_made_whole_by_its_end() {
+    use tokio::io::AsyncReadExt;
+    let go = Arc::new(Notify::new());
+    let shared = Arc::clone(&go);
+    let upstream = Upstream::start(move |mut peer: Peer| {
+        let go = Arc::clone(&shared);
+        async move {
+            let Some(seen) = peer.request().await else { return };
+            peer.say("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n").await;
+            go.notified().await;
+            if seen.head.start.contains("/whole") {
+                peer.say("0\r\n\r\n").await;
+            } else if seen.head.start.contains("/garbled") {
+                peer.say("0\n\n").await;
+            } else if seen.head.start.contains("/silent") {
+                peer.wire.drain().await;
+            }
+        }
+    });
+    let gateway = Setup::before(&[upstream.address]).with("[timeouts]\nstream_idle_ms = 300").start().await;
+    for (path, whole) in [("/whole", true), ("/cut", false), ("/garbled", false), ("/silent", false)] {
+        let mut wire = gateway.connect().await;
+        wire.send(format!("GET {path} HTTP/1.0\r\nhost: a\r\n\r\n")).await;
+        let head = wire.head().await.expect("an answer");
+        assert_eq!((head.get("connection"), head.get("transfer-encoding")), (Some("close"), None));
+        assert_eq!(wire.exactly(5).await.expect("the beginning"), b"hello");
+        go.notify_one();
+        let ended = crate::harness::within("the end", wire.stream.read_to_end(&mut Vec::new())).await;
+        assert_eq!(ended.is_ok(), whole, "{path}: {ended:?}");
+    }
+}
