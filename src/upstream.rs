@@ -121,6 +121,11 @@ impl FaultKind {
         }
     }
 
+    /// No other endpoint would make anything of the request either.
+    const fn is_clients(self) -> bool {
+        matches!(self, Self::Request | Self::RequestMalformed)
+    }
+
     /// Whose body could not be sent on.
     const fn of_request(fault: &BodyFault) -> Self {
         match fault {
@@ -188,7 +193,7 @@ impl Upstreams {
             tried |= 1 << index;
             match target.exchange(clock, request).await {
                 Ok(response) => return Ok(response),
-                Err(fault) if request.is_some() => last = fault,
+                Err(fault) if request.is_some() && !fault.0.is_clients() => last = fault,
                 Err(fault) => return Err(fault),
             }
         }

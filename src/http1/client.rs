@@ -183,6 +183,12 @@ impl ClientConnection {
         self.decoder.size_hint()
     }
 
+    /// Bytes of memory that buffers hold.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.wire.held()
+    }
+
     /// The stream with what was read ahead of it.
     pub fn into_stream(self) -> Prefixed {
         let (stream, unread) = self.wire.into_parts();

@@ -110,7 +110,11 @@ impl Fields {
     /// Takes out every line of that name and adds one.
     pub fn replace(&mut self, text: &str, value: &[u8]) {
         let name = Name::of(text.as_bytes());
-        if matches!(name, Name::Other | Name::Residency) {
+        // Those that stand for many.
+        if matches!(
+            name,
+            Name::Other | Name::Residency | Name::AccessControl | Name::XForwarded | Name::Alias
+        ) {
             self.retain(|field| !field.name_text.eq_ignore_ascii_case(text.as_bytes()));
         } else {
             self.retain(|field| field.name != name);

@@ -145,6 +145,11 @@ impl Outbox {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.flat.capacity() + self.large.len()
+    }
+
     /// Gives the buffer back while there is nothing to write.
     pub(super) fn rest(&mut self) {
         if self.is_empty() && self.flat.capacity() > 0 {

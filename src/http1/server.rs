@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Version};
+use http::{HeaderMap, Method, StatusCode, Version};
 use http_body::Body;
 
 use super::body::{Decoder, IncomingBody, PolledFrame};
@@ -50,6 +50,9 @@ pub(super) struct Side {
     /// An empty line before the request was passed over.
     skipped: bool,
 }
+
+/// A request as it comes.
+type Request = (Box<RequestHead>, IncomingBody);
 
 /// Whether a client waits to be told to send its body (RFC 9110 section 10.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,6 +228,10 @@ impl ServerConnection {
             let keeps = turn.keeps && !close && goes_on && length != Length::UntilClose;
             let began = (side.wire.written(), keeps);
             write_head(side.wire.outbox.flat(), turn, head, length, keeps);
+            if length == Length::UntilClose {
+                // Its end is the connection's: until it is whole, whatever ends this, that must not look like one.
+                side.wire.break_on_drop(true);
+            }
             began
         };
         let (written_before, keeps) = began;
@@ -236,6 +243,9 @@ impl ServerConnection {
                 let mut side = self.side.borrow_mut();
                 let Some(source) = body else {
                     let flushed = ready!(side.wire.poll_flush(context));
+                    if length == Length::UntilClose && flushed.is_ok() {
+                        side.wire.break_on_drop(false);
+                    }
                     return Poll::Ready(flushed.map(|()| keeps).map_err(|_| Unfinished::Cut));
                 };
                 if let Some(shortcut) = shortcut
@@ -261,11 +271,11 @@ impl ServerConnection {
                         if unsent {
                             wire.outbox.clear();
                         }
-                        return Poll::Ready(Err(if unsent {
-                            Unfinished::Unsent(error)
-                        } else {
-                            Unfinished::Cut
-                        }));
+                        if unsent {
+                            wire.break_on_drop(false);
+                            return Poll::Ready(Err(Unfinished::Unsent(error)));
+                        }
+                        return Poll::Ready(Err(Unfinished::Cut));
                     }
                     Poll::Ready(None) => {
                         wire.outbox.end(length, trailers.as_ref());
@@ -330,6 +340,13 @@ impl ServerConnection {
         });
         // Whoever goes on longer has to take the reset.
         let _ = tokio::time::timeout(LINGER, ending).await;
+    }
+
+    /// Bytes of memory that buffers hold, and bytes that were read and not yet taken.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> (usize, usize) {
+        let wire = &self.side.borrow().wire;
+        (wire.held(), wire.unread().len())
     }
 
     /// The stream with what was read ahead of it. `None` while a body still needs the connection.
@@ -457,7 +474,9 @@ fn write_head(out: &mut Vec<u8>, turn: Turn, head: &ResponseHead, length: Length
         Length::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         _ => {}
     }
-    if !keeps {
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        // What becomes of the connection is the other protocol's to say.
+    } else if !keeps {
         out.extend_from_slice(b"connection: close\r\n");
     } else if turn.version == Version::HTTP_10 {
         out.extend_from_slice(b"connection: keep-alive\r\n");

@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -34,6 +35,15 @@ impl Stream {
             Self::Unix(stream) => stream.poll_read_ready(context),
             // There may be plain text that came with the last record.
             Self::Tls(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Whether the connection, when it is dropped, breaks instead of ending, as far as its kind can: TLS says its end and
+    /// doesn't when it is dropped, a unix socket knows nothing but an end.
+    pub(super) fn break_on_drop(&self, breaks: bool) {
+        if let Self::Tcp(stream) = self {
+            // A socket that takes no options is broken already.
+            let _ = socket2::SockRef::from(stream).set_linger(breaks.then_some(Duration::ZERO));
         }
     }
 }

@@ -39,17 +39,6 @@ impl Fields {
     }
 }
 
-/// The trailers that pass: all but those that would change what was understood of the head (RFC 9110 section 6.5.1), as from a
-/// chunked body.
-pub fn passing_trailers(trailers: HeaderMap) -> HeaderMap {
-    let passes = |name: &HeaderName| Name::of(name.as_str().as_bytes()) == Name::Other;
-    if trailers.keys().all(passes) {
-        return trailers;
-    }
-    let lines = trailers.iter().filter(|(name, _)| passes(name));
-    lines.map(|(name, value)| (name.clone(), value.clone())).collect()
-}
-
 impl RequestHead {
     /// A request that came over HTTP/2. `ended`: it has no body.
     pub fn of_http2(parts: Parts, ended: bool, limits: HeadLimits) -> Result<Self, HeadFault> {

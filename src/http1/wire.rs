@@ -183,6 +183,17 @@ impl Wire {
         }
     }
 
+    /// Bytes of memory that the buffers hold, full or not.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.inbox.capacity() + self.outbox.held()
+    }
+
+    /// Whether the connection, when it is dropped, breaks instead of ending in good order.
+    pub(super) fn break_on_drop(&self, breaks: bool) {
+        self.stream.break_on_drop(breaks);
+    }
+
     pub(super) fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         tokio::io::AsyncWrite::poll_shutdown(Pin::new(&mut self.stream), context)
     }

@@ -122,7 +122,7 @@ impl Target {
                 }
                 Ok(head) => return Ok(Response { head, body: UpstreamBody::pooled(lease, clock.now()) }),
                 // The upstream closed an idle connection in this very moment: nothing was sent, so another one may serve.
-                Err(_) if reused && outgoing.is_some() => {}
+                Err(SendFault(FaultKind::Closed)) if reused && outgoing.is_some() => {}
                 Err(fault) => return Err(self.failed(fault)),
             }
         }
@@ -132,7 +132,7 @@ impl Target {
     fn failed(&self, fault: SendFault) -> SendFault {
         let kind = match fault.0 {
             FaultKind::Protocol => UpstreamFailure::Protocol,
-            FaultKind::Request | FaultKind::RequestMalformed => return fault,
+            kind if kind.is_clients() => return fault,
             _ => UpstreamFailure::Reset,
         };
         self.counted.metrics.upstream_failed(self.counted.region, kind);

@@ -161,12 +161,6 @@ fn of_country(code: &str) -> Jurisdiction {
     }
 }
 
-/// The same country, as two clients may write it.
-fn is_same_country(first: &str, other: &str) -> bool {
-    let plain = |code: &str| code.to_ascii_uppercase().replace("EL", "GR");
-    plain(first) == plain(other)
-}
-
 fn writes(request: &Request) -> bool {
     match request.meaning {
         Meaning::Search => false,
@@ -204,7 +198,7 @@ pub(super) fn right(request: &Request) -> Right {
         // What may be asked concerns nobody's data, whatever the route is about.
         Meaning::Webhook if request.method != Method::OPTIONS => located(Jurisdiction::Us, None, None),
         Meaning::Arrival(Country::Named(code)) => located(of_country(code), None, None),
-        Meaning::Arrival(Country::Twice(first, last)) if is_same_country(first, last) => {
+        Meaning::Arrival(Country::Twice(first, last)) if first == last => {
             located(of_country(last), None, None)
         }
         Meaning::Arrival(Country::Twice(..) | Country::Garbled(_) | Country::Missing) => {

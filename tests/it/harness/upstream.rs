@@ -31,6 +31,8 @@ pub struct Peer {
 pub struct Seen {
     pub head: Head,
     pub body: Vec<u8>,
+    /// Behind a body in chunks, as lines.
+    pub trailers: Vec<String>,
 }
 
 #[derive(Default)]
@@ -116,8 +118,9 @@ impl Peer {
     /// The next request, recorded; `None` at the connection's end.
     pub async fn request(&mut self) -> Option<Seen> {
         let head = self.wire.head().await?;
+        self.wire.trailers.clear();
         let body = self.wire.body(&head).await.ok()?;
-        let seen = Seen { head, body };
+        let seen = Seen { head, body, trailers: self.wire.trailers.clone() };
         self.record.requests.lock().expect("nobody panicked with the record").push(seen.clone());
         Some(seen)
     }

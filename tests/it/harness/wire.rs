@@ -12,6 +12,8 @@ use super::{Answer, Ask, within};
 pub struct Wire<S = TcpStream> {
     pub stream: S,
     read: Vec<u8>,
+    /// Of the last body in chunks, as lines.
+    pub trailers: Vec<String>,
 }
 
 /// The head of a request or a response.
@@ -40,7 +42,7 @@ impl Wire {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub fn new(stream: S) -> Self {
-        Self { stream, read: Vec::new() }
+        Self { stream, read: Vec::new(), trailers: Vec::new() }
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -109,6 +111,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Ok(self.at_most(usize::MAX).await.ok())
     }
 
+    /// What was read ahead or is there to be read, once the other side has ended the connection.
+    pub async fn rest(&mut self) -> Vec<u8> {
+        within("the connection's end", async {
+            while self.fill().await.is_some_and(|count| count > 0) {}
+            std::mem::take(&mut self.read)
+        })
+        .await
+    }
+
     /// Waits for the other side to end the connection; bytes before that are a fault.
     pub async fn ended(&mut self) {
         let rest = within("the connection's end", async {
@@ -159,8 +170,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         let size = line.split(';').next().unwrap_or_default();
         let size = usize::from_str_radix(size, 16).map_err(|_| format!("{size:?} is no chunk's size"))?;
         if size == 0 {
-            while !self.line().await?.is_empty() {}
-            return Ok(None);
+            self.trailers.clear();
+            loop {
+                match self.line().await? {
+                    line if line.is_empty() => return Ok(None),
+                    line => self.trailers.push(line),
+                }
+            }
         }
         let bytes = self.exactly(size).await?;
         self.line().await?;
