@@ -2,6 +2,7 @@
 
 mod ask;
 mod gateway;
+mod http2;
 mod internal;
 mod introspection;
 mod issuer;
@@ -17,6 +18,7 @@ use tokio::time::{Instant, sleep};
 
 pub use ask::{Answer, Ask};
 pub use gateway::Gateway;
+pub use http2::{Http2, Served};
 pub use internal::{Pki, certificates, client_config, connect, migrate};
 pub use introspection::IntrospectionServer;
 pub use issuer::{AUDIENCE, ISSUER, Key, claims, claims_with, jwks, now, unsigned};

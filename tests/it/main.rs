@@ -17,6 +17,7 @@ mod framing;
 mod harness;
 mod health;
 mod hop;
+mod http2;
 mod identity;
 mod introspection;
 mod key_rotation;
