@@ -1,6 +1,7 @@
 //! What every test here stands on: a gateway process, upstreams, byte-exact connections, tokens.
 
 mod ask;
+pub mod frames;
 mod gateway;
 mod http2;
 mod internal;
@@ -25,7 +26,7 @@ pub use issuer::{AUDIENCE, ISSUER, Key, claims, claims_with, jwks, now, unsigned
 pub use loopback::vacant;
 pub use metrics::Metrics;
 pub use setup::Setup;
-pub use upstream::{Peer, Upstream};
+pub use upstream::{Peer, Seen, Upstream};
 pub use wire::{Head, Wire};
 
 /// Ends a test whose condition never comes true. No test waits this long while all is well.

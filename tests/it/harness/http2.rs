@@ -225,12 +225,6 @@ impl Served {
         self.respond.send_reset(reason);
     }
 
-    /// Waits until the other side breaks the stream off.
-    pub async fn is_reset(&mut self) -> h2::Reason {
-        let reset = std::future::poll_fn(|context| self.respond.poll_reset(context));
-        within("a reset", reset).await.expect("the connection lives")
-    }
-
     /// Answers with what it saw.
     pub async fn mirror(mut self) -> Seen {
         let body = self.body.rest().await.unwrap_or_default();

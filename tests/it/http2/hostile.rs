@@ -1,32 +1,15 @@
 //! Clients that use HTTP/2 to have much done for little: the connection ends, the gateway goes on.
 
+use crate::harness::frames::{
+    CONTINUATION, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS, frame,
+    next_frame,
+};
 use crate::harness::{Ask, Http2, Setup, Upstream, Wire, within};
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
-
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
 
 /// `GET /` of `a`, from HPACK's static table.
 const REQUEST: &[u8] = b"\x82\x84\x86\x41\x01a";
 
 const ENHANCE_YOUR_CALM: u32 = 11;
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).expect("a frame is small").to_be_bytes();
-    let mut bytes = length[1..].to_vec();
-    bytes.extend([kind, flags]);
-    bytes.extend(stream.to_be_bytes());
-    bytes.extend(payload);
-    bytes
-}
 
 /// Sends `bytes` again and again, made anew for each turn, until the gateway has had enough.
 async fn flood(wire: &mut Wire, mut next: impl FnMut(u32) -> Vec<u8>) -> u32 {
@@ -96,7 +79,8 @@ async fn floods_end_their_connection_and_nothing_else() {
         let flood = frame(kind, 0, 0, payload).repeat(1024);
         use tokio::io::AsyncWriteExt;
         for _ in 0..4096 {
-            let sent = tokio::time::timeout(std::time::Duration::from_millis(300), wire.stream.write_all(&flood));
+            let sent =
+                tokio::time::timeout(std::time::Duration::from_millis(300), wire.stream.write_all(&flood));
             // Stuck, or ended: either is a bound.
             if !matches!(sent.await, Ok(Ok(()))) {
                 break;
@@ -122,13 +106,11 @@ async fn more_streams_than_may_be_open_are_refused_one_by_one() {
     wire.send(all).await;
     let mut refused = 0;
     while refused < 10 {
-        let head = wire.exactly(9).await.expect("a frame");
-        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
-        let payload = wire.exactly(length).await.expect("its payload");
-        if head[3] == RST_STREAM {
+        let (kind, _, payload) = next_frame(&mut wire).await.expect("the connection lives");
+        if kind == RST_STREAM {
             assert_eq!(payload, 7u32.to_be_bytes(), "REFUSED_STREAM: it can be sent again");
             refused += 1;
         }
-        assert_ne!(head[3], GOAWAY, "the connection goes on");
+        assert_ne!(kind, GOAWAY, "the connection goes on");
     }
 }
