@@ -3,7 +3,7 @@
 //!
 //! Invariants
 //! - A request is handed back only if the upstream can't have looked at it: nothing was sent, or the upstream says so itself
-//!   (GOAWAY with a lower stream, REFUSED_STREAM; RFC 9113 section 8.7).
+//!   (GOAWAY with a lower stream, `REFUSED_STREAM`; RFC 9113 section 8.7).
 //! - Those who need a connection at the same time wait for one and the same.
 
 use std::cell::{Cell, RefCell};
@@ -23,9 +23,13 @@ use super::{FaultKind, Outgoing, Request, SendFault};
 use crate::clock::Millis;
 use crate::http1::{RequestHead, ResponseHead, Stream};
 
-/// What the upstream may send of one response before we have taken any of it.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+/// What the upstream may send of one response before its client has taken any of it. The connection has no window to speak of:
+/// clients who take nothing would use it up, and with it everyone else's.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+
+/// Bytes of a response's head, as over HTTP/1.1.
+const MOST_HEADER_BYTES: u32 = 64 * 1024;
 
 /// A connection on which nothing was heard for so long, although an answer was waited for, is not trusted with more requests
 /// when the wait is given up. Pings could tell more, but servers end connections that ping them (gRPC's `too_many_pings`).
@@ -88,6 +92,7 @@ impl Link {
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(MOST_HEADER_BYTES)
             .handshake(TokioIo::new(Listening::new(stream, heard.clone())))
             .await
             .map_err(|_| SendFault(FaultKind::Connect))?;

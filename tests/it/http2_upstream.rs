@@ -299,3 +299,49 @@ async fn a_body_that_is_none_is_the_clients_fault() {
     let failures = gateway.metrics().await.value("residency_upstream_failures_total", &[]);
     assert!(failures.abs() < 1e-9, "{failures}");
 }
+
+#[tokio::test]
+async fn clients_that_take_nothing_hold_up_nobody_else() {
+    let upstream = Upstream::start(|peer: Peer| {
+        peer.serve_http2(|mut served| async move {
+            let mut sending = served.begin(200, &[]);
+            if served.head.start.starts_with("GET /large") {
+                // Until it is broken off.
+                while sending.try_all(vec![7; 64 * 1024], false).await.is_ok() {}
+            } else {
+                sending.all("done", true).await;
+            }
+        })
+    });
+    let gateway = before(&[upstream.address]).start().await;
+    let before = gateway.resident_kib();
+    let mut stuck = Http2::connect(gateway.http).await;
+    let mut calls = Vec::new();
+    for _ in 0..80 {
+        let mut call = stuck.send(&Ask::new("GET /large")).await;
+        let (head, body) = call.answer().await.expect("a head");
+        assert_eq!(head.status(), 200);
+        calls.push((call, body));
+    }
+    for _ in 0..10 {
+        let answer = gateway.send(&Ask::new("GET /small")).await;
+        answer.expect_ok();
+        assert_eq!(answer.body, b"done");
+    }
+    assert_eq!(upstream.accepted(), 1, "all on one connection");
+    let now = gateway.resident_kib();
+    assert!(now < before + 80 * 1024, "{before} KiB grew to {now} KiB");
+    drop((calls, stuck));
+}
+
+#[tokio::test]
+async fn an_upgrade_is_nothing_an_http2_endpoint_can_grant() {
+    let upstream = mirror();
+    let gateway = before(&[upstream.address]).start().await;
+    let ask = Ask::new("GET /live")
+        .token(&Key::usual().token("me", "us"))
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket");
+    gateway.send(&ask).await.expect_problem(502, "upstream-failed");
+    gateway.send(&order("x")).await.expect_ok();
+}
