@@ -257,7 +257,8 @@ async fn a_client_that_takes_nothing_of_an_answer_loses_the_stream_and_no_other(
             } else {
                 use tokio::io::AsyncWriteExt;
                 peer.say("HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n").await;
-                while peer.wire.stream.write_all(&[7; 64 * 1024]).await.is_ok() {}
+                let piece = vec![7; 64 * 1024];
+                while peer.wire.stream.write_all(&piece).await.is_ok() {}
                 return;
             }
         }

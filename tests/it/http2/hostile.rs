@@ -1,5 +1,7 @@
 //! Clients that use HTTP/2 to have much done for little: the connection ends, the gateway goes on.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use crate::harness::frames::{
     CONTINUATION, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS, frame,
     next_frame,
@@ -13,7 +15,6 @@ const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// Sends `bytes` again and again, made anew for each turn, until the gateway has had enough.
 async fn flood(wire: &mut Wire, mut next: impl FnMut(u32) -> Vec<u8>) -> u32 {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     wire.send(PREFACE).await;
     let (mut reading, mut writing) = wire.stream.split();
     let sending = async {
@@ -77,7 +78,6 @@ async fn floods_end_their_connection_and_nothing_else() {
         let mut wire = gateway.connect().await;
         wire.send(PREFACE).await;
         let flood = frame(kind, 0, 0, payload).repeat(1024);
-        use tokio::io::AsyncWriteExt;
         for _ in 0..4096 {
             let sent =
                 tokio::time::timeout(std::time::Duration::from_millis(300), wire.stream.write_all(&flood));
