@@ -10,7 +10,8 @@ API := loadtest/express-api
 
 # Requests of `make oracle`.
 REQUESTS ?= 200000
-# More options for the program that a target runs: make bench-peers ARGS='--rounds 9'
+# More options for the program that a target runs: make bench-peers ARGS='--rounds 9', ARGS='--scenario requests', or to
+# profile ARGS='--scenario requests --only gateway --rounds 1 --span 20'.
 ARGS ?=
 
 .DEFAULT_GOAL := help

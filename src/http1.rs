@@ -39,7 +39,7 @@ pub use fields::{Field, Fields};
 pub use framing::Length;
 pub use head::{HeadLimits, RequestHead, ResponseHead};
 pub use name::Name;
-pub use server::{ServerConnection, Turn, Unfinished};
+pub use server::{Incoming, ServerConnection, Turn, Unfinished};
 pub use stream::{Prefixed, Stream};
 pub use translate::passing_trailers;
 pub use wire::Moved;

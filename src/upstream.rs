@@ -62,7 +62,7 @@ pub struct Endpoints {
 /// A request on its way.
 #[derive(Debug)]
 pub struct Request {
-    pub head: RequestHead,
+    pub head: Box<RequestHead>,
     pub body: RequestBody,
 }
 

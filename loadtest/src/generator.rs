@@ -1,26 +1,37 @@
-//! Load and its destination on one thread: a closed-loop HTTP/1.1 client and the upstream that answers it.
+//! Load and its destination on one thread: a closed-loop HTTP client and the upstream that answers it.
 //!
 //! A proxy that is to be measured sits between the two on a core of its own. Client and upstream share one epoll
 //! loop because that is the cheapest arrangement there is: whatever the load costs is taken from the proxy's share
 //! of a small machine, and one thread never wakes another.
 //!
 //! Invariants
-//! - Every connection has at most one request in flight (closed loop, no pipelining).
+//! - Every connection has at most one request in flight, every HTTP/2 stream exactly one (closed loop, no pipelining).
 //! - Every answer is checked in full: status 200, and exactly the body that the upstream sent. Anything else is a
 //!   counted fault, and its connection is replaced.
 //! - Request and answer bytes are made before the clock starts; the loop allocates nothing on the way of a request.
 //! - An answer counts for the window in which it arrived. A request that waits longer than [`STUCK_AFTER`] is a fault.
 //!
-//! Absent by design: open-loop arrival (what is measured is cost at saturation, not queueing at a given rate),
-//! request bodies, TLS.
+//! - Where each request has a connection of its own, a TLS handshake that was not a full one is a fault.
+//!
+//! Absent by design: open-loop arrival (what is measured is cost at saturation, not queueing at a given rate), HTTP/2
+//! upstream.
 mod answer;
 mod client;
+mod exchange;
+mod hpack;
+mod http2;
+mod huffman;
+mod link;
 mod origin;
+mod resting;
+mod secure;
 mod tally;
+mod wire;
 mod workload;
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -28,12 +39,18 @@ use mio::event::Event;
 use mio::{Events, Poll};
 
 pub use answer::Answer;
-pub use origin::OriginCount;
+pub use exchange::Exchange;
+pub use link::Manner;
+pub use origin::{OriginCount, Seen};
+pub use secure::{Protocol, Secure, TERMS, Trust};
 pub use tally::{Fault, Tally};
 pub use workload::Workload;
 
 use answer::Verdict;
-use client::{Client, Progress};
+use client::Progress;
+use hpack::{Blocks, Encoder};
+use http2::Done;
+use link::Link;
 use origin::Origin;
 
 /// A request that has no answer after this long counts as a fault. Far above any latency of a saturated proxy.
@@ -55,32 +72,61 @@ pub struct Rig {
     events: Events,
     scratch: Box<[u8]>,
     origin: Origin,
-    clients: Vec<Client>,
+    links: Vec<Link>,
     target: Option<SocketAddr>,
+    manner: Manner,
     workload: Workload,
+    /// The workload's requests as HTTP/2 has them, when that is spoken.
+    blocks: Vec<Blocks>,
+    /// Answers that one read of an HTTP/2 connection completed.
+    done: Vec<Done>,
     cursor: usize,
+    /// Whether an answer is followed by the next request.
+    going: bool,
 }
 
 impl Rig {
-    /// Binds the upstream to a free port of 127.0.0.1 and readies the loop.
+    /// Binds the upstream to a free port of 127.0.0.1 and to a Unix socket, and readies the loop.
     pub fn new(workload: Workload) -> Result<Self> {
         let poll = Poll::new().context("no epoll instance")?;
-        let origin = Origin::bind(Ipv4Addr::LOCALHOST, poll.registry(), workload.answer())?;
+        let origin = Origin::bind(Ipv4Addr::LOCALHOST, poll.registry(), &workload)?;
         Ok(Self {
             poll,
             events: Events::with_capacity(1024),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             origin,
-            clients: Vec::new(),
+            links: Vec::new(),
             target: None,
+            manner: Manner::Plain,
             workload,
+            blocks: Vec::new(),
+            done: Vec::new(),
             cursor: 0,
+            going: false,
         })
+    }
+
+    /// Sends and expects another workload from now on, and has no connections. No proxy may be at work.
+    pub fn assume(&mut self, workload: Workload) {
+        self.disconnect();
+        self.origin.assume(&workload);
+        self.workload = workload;
+        self.cursor = 0;
+    }
+
+    /// How many different requests there are.
+    pub fn requests(&self) -> usize {
+        self.workload.len()
     }
 
     /// Where the upstream listens.
     pub fn origin_address(&self) -> SocketAddr {
         self.origin.address()
+    }
+
+    /// The upstream's Unix socket.
+    pub fn origin_socket(&self) -> PathBuf {
+        self.origin.socket()
     }
 
     /// What reached the upstream since the rig was made.
@@ -89,20 +135,28 @@ impl Rig {
     }
 
     /// Opens `connections` to `target`; requests start with the next [`Rig::drive`].
-    pub fn connect(&mut self, target: SocketAddr, connections: usize) -> Result<()> {
+    pub fn connect(&mut self, target: SocketAddr, connections: usize, manner: Manner) -> Result<()> {
         self.disconnect();
+        if matches!(manner, Manner::Http2(..)) {
+            let encoder = Encoder::new();
+            self.blocks = (0..self.workload.len())
+                .map(|request| encoder.blocks(self.workload.request(request)))
+                .collect::<Result<_>>()?;
+        }
         self.target = Some(target);
+        self.manner = manner;
         for slot in 0..connections {
-            let client = Client::connect(target, slot, self.poll.registry())
+            let link = Link::open(target, slot, &self.manner, self.poll.registry())
                 .with_context(|| format!("connection {slot} to {target}"))?;
-            self.clients.push(client);
+            self.links.push(link);
         }
         Ok(())
     }
 
     /// Closes the load's connections, whatever is in flight.
     pub fn disconnect(&mut self) {
-        self.clients.clear();
+        self.links.clear();
+        self.blocks.clear();
         self.target = None;
     }
 
@@ -111,24 +165,23 @@ impl Rig {
     ///
     /// Fails when the loop itself does (epoll), or when there is no connection. Faults of the proxy are in the tally.
     pub fn drive(&mut self, span: Duration) -> Result<Tally> {
-        if self.clients.is_empty() {
+        if self.links.is_empty() {
             bail!("drive() before connect()");
         }
         let mut tally = Tally::new();
         let start = Instant::now();
         let end = start + span;
-        for slot in 0..self.clients.len() {
-            if self.clients[slot].is_idle() {
-                self.begin(slot, start, &mut tally);
-            }
+        self.going = true;
+        for slot in 0..self.links.len() {
+            self.fill(slot, start, &mut tally);
         }
         let mut now = start;
         while now < end && tally.faults() < FAULTS_BEFORE_GIVING_UP {
             self.turn(TICK.min(end - now), &mut tally)?;
             now = Instant::now();
         }
-        for client in &self.clients {
-            if client.waiting_since().is_some_and(|since| now.duration_since(since) > STUCK_AFTER) {
+        for link in &self.links {
+            if link.waiting_since().is_some_and(|since| now.duration_since(since) > STUCK_AFTER) {
                 tally.fault(Fault::Stuck);
             }
         }
@@ -136,46 +189,15 @@ impl Rig {
         Ok(tally)
     }
 
-    /// Lets the upstream answer whatever reaches it for about `span`: while a proxy starts and probes its upstream.
-    pub fn serve(&mut self, span: Duration) -> Result<()> {
+    /// Lets the upstream answer whatever reaches it for about `span`: while a proxy starts and probes its upstream, or
+    /// while connections rest. The tally has what happened to them meanwhile.
+    pub fn serve(&mut self, span: Duration) -> Result<Tally> {
         let end = Instant::now() + span;
-        let mut ignored = Tally::new();
+        let mut tally = Tally::new();
         while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-            self.turn(TICK.min(left), &mut ignored)?;
+            self.turn(TICK.min(left), &mut tally)?;
         }
-        Ok(())
-    }
-
-    /// One request on a connection of its own, with what the upstream saw of it. For checks before a measurement.
-    pub fn exchange(&mut self, target: SocketAddr, request: &[u8], within: Duration) -> Result<Exchange> {
-        let deadline = Instant::now() + within;
-        let mut stream = TcpStream::connect_timeout(&target, within)?;
-        stream.write_all(request)?;
-        stream.set_nonblocking(true)?;
-        self.origin.record(true);
-        let mut received = Vec::new();
-        let mut ignored = Tally::new();
-        let answer = loop {
-            self.turn(Duration::from_millis(1), &mut ignored)?;
-            let mut chunk = [0; 16 * 1024];
-            match stream.read(&mut chunk) {
-                Ok(0) => {
-                    bail!("closed after {} bytes: {:?}", received.len(), String::from_utf8_lossy(&received))
-                }
-                Ok(n) => received.extend_from_slice(&chunk[..n]),
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-                Err(error) => return Err(error.into()),
-            }
-            if let Some(answer) = Answer::parse(&received)? {
-                break answer;
-            }
-            if Instant::now() > deadline {
-                bail!("no complete answer within {within:?}: {:?}", String::from_utf8_lossy(&received));
-            }
-        };
-        let upstream_saw = self.origin.recorded();
-        self.origin.record(false);
-        Ok(Exchange { answer, upstream_saw })
+        Ok(tally)
     }
 
     fn turn(&mut self, wait: Duration, tally: &mut Tally) -> Result<()> {
@@ -193,15 +215,23 @@ impl Rig {
     }
 
     fn handle(&mut self, event: &Event, tally: &mut Tally) {
-        match client::slot_of(event.token()) {
+        match link::slot_of(event.token()) {
             Some(slot) => self.advance(slot, event, tally),
             None => self.origin.handle(event, self.poll.registry(), &mut self.scratch),
         }
     }
 
-    /// Moves one client connection as far as it goes: finishes its write, reads, judges, sends the next request.
+    /// Moves one connection of the load as far as it goes: finishes its write, reads, judges, sends the next request.
     fn advance(&mut self, slot: usize, event: &Event, tally: &mut Tally) {
-        let Some(client) = self.clients.get_mut(slot) else { return };
+        match self.links.get_mut(slot) {
+            Some(Link::Http1(_)) => self.advance_http1(slot, event, tally),
+            Some(Link::Http2(_)) => self.advance_http2(slot, tally),
+            None => {}
+        }
+    }
+
+    fn advance_http1(&mut self, slot: usize, event: &Event, tally: &mut Tally) {
+        let Some(Link::Http1(client)) = self.links.get_mut(slot) else { return };
         if event.is_writable() && client.resume(&self.workload).is_err() {
             return self.replace(slot, Fault::Closed, tally);
         }
@@ -210,21 +240,63 @@ impl Rig {
             Progress::Closed => self.replace(slot, Fault::Closed, tally),
             Progress::Judged(Verdict::Right) => {
                 let now = Instant::now();
-                match self.clients[slot].finish() {
-                    Some(since) => tally.right(now.duration_since(since)),
-                    None => return self.replace(slot, Fault::Unasked, tally),
+                let Some(since) = client.finish() else {
+                    return self.replace(slot, Fault::Unasked, tally);
+                };
+                if self.manner.is_fleeting() {
+                    if !client.wire().is_full_handshake() {
+                        return self.replace(slot, Fault::Resumed, tally);
+                    }
+                    client.wire().farewell();
+                    self.renew(slot, tally);
                 }
-                self.begin(slot, now, tally);
+                tally.right(now.duration_since(since));
+                self.fill(slot, now, tally);
             }
             Progress::Judged(Verdict::WrongStatus) => self.replace(slot, Fault::Status, tally),
             Progress::Judged(Verdict::WrongBody) => self.replace(slot, Fault::Body, tally),
         }
     }
 
-    fn begin(&mut self, slot: usize, now: Instant, tally: &mut Tally) {
-        let request = self.next_request();
-        if self.clients[slot].begin(request, now, &self.workload).is_err() {
+    fn advance_http2(&mut self, slot: usize, tally: &mut Tally) {
+        let Some(Link::Http2(session)) = self.links.get_mut(slot) else { return };
+        let received = session.receive(&mut self.scratch, self.workload.body(), &mut self.done);
+        let now = Instant::now();
+        for Done { since, verdict, .. } in self.done.drain(..) {
+            match verdict {
+                Verdict::Right => tally.right(now.duration_since(since)),
+                Verdict::WrongStatus => tally.fault(Fault::Status),
+                Verdict::WrongBody => tally.fault(Fault::Body),
+            }
+        }
+        match received {
+            Ok(()) => self.fill(slot, now, tally),
+            Err(fault) => self.replace(slot, fault, tally),
+        }
+    }
+
+    /// Sends as many requests as the connection has room for, while the load is going.
+    fn fill(&mut self, slot: usize, now: Instant, tally: &mut Tally) {
+        while self.going && self.links[slot].has_room() {
+            let request = self.next_request();
+            if let Err(fault) = self.begin(slot, request, now) {
+                return self.replace(slot, fault, tally);
+            }
+        }
+        if let Link::Http2(session) = &mut self.links[slot]
+            && session.flush().is_err()
+        {
             self.replace(slot, Fault::Closed, tally);
+        }
+    }
+
+    fn begin(&mut self, slot: usize, request: usize, now: Instant) -> Result<(), Fault> {
+        match &mut self.links[slot] {
+            Link::Http1(client) => client.begin(request, now, &self.workload).map_err(|_| Fault::Closed),
+            Link::Http2(session) => {
+                session.begin(&self.blocks[request], now);
+                Ok(())
+            }
         }
     }
 
@@ -237,24 +309,23 @@ impl Rig {
     /// Counts the fault and puts a fresh connection in the slot; its first request follows once it is writable.
     fn replace(&mut self, slot: usize, fault: Fault, tally: &mut Tally) {
         tally.fault(fault);
-        let Some(target) = self.target else { return };
-        match Client::connect(target, slot, self.poll.registry()) {
-            Ok(client) => self.clients[slot] = client,
-            // The old, dead connection stays in its slot; the window ends by its clock or by its faults.
-            Err(_) => return tally.fault(Fault::Connect),
-        }
-        let request = self.next_request();
-        if self.clients[slot].begin(request, Instant::now(), &self.workload).is_err() {
-            tally.fault(Fault::Connect);
+        self.renew(slot, tally);
+        if self.going && self.links[slot].has_room() {
+            let request = self.next_request();
+            if self.begin(slot, request, Instant::now()).is_err() {
+                tally.fault(Fault::Connect);
+            }
         }
     }
-}
 
-/// One answer, and the request head as the upstream received it (none when the proxy answered itself).
-#[derive(Debug)]
-pub struct Exchange {
-    pub answer: Answer,
-    pub upstream_saw: Option<String>,
+    fn renew(&mut self, slot: usize, tally: &mut Tally) {
+        let Some(target) = self.target else { return };
+        match Link::open(target, slot, &self.manner, self.poll.registry()) {
+            Ok(link) => self.links[slot] = link,
+            // The old, dead connection stays in its slot; the window ends by its clock or by its faults.
+            Err(_) => tally.fault(Fault::Connect),
+        }
+    }
 }
 
 #[cfg(test)]

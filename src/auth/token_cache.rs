@@ -9,6 +9,7 @@
 //!
 //! Absent by design: sharing. Each worker has its own; a hit takes no lock and allocates nothing. Refusals are not kept:
 //! a bad token must not push out a good one.
+use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 
 use quick_cache::Weighter;
@@ -21,7 +22,7 @@ const BYTES_PER_WEIGHT: usize = 2 * 1024;
 
 /// A bounded map from verified tokens to what the worker made of their claims.
 pub struct TokenCache<V> {
-    entries: Cache<Box<[u8]>, Entry<V>, ByTokenLength, ahash::RandomState>,
+    entries: Cache<Box<[u8]>, Entry<V>, ByTokenLength, ByTail>,
     /// The keys all entries were verified with.
     version: Option<KeysVersion>,
 }
@@ -35,6 +36,37 @@ struct Entry<V> {
 #[derive(Clone)]
 struct ByTokenLength;
 
+/// Hashes a token's last bytes: a signature's, or the random ones of an opaque token. No two that anybody verified have the
+/// same, and the rest would be hashed for nothing.
+#[derive(Clone)]
+struct ByTail(ahash::RandomState);
+
+struct TailHasher(ahash::AHasher);
+
+const TAIL_BYTES: usize = 32;
+
+impl BuildHasher for ByTail {
+    type Hasher = TailHasher;
+
+    fn build_hasher(&self) -> TailHasher {
+        TailHasher(self.0.build_hasher())
+    }
+}
+
+impl Hasher for TailHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.write(&bytes[bytes.len().saturating_sub(TAIL_BYTES)..]);
+    }
+
+    fn write_usize(&mut self, length: usize) {
+        self.0.write_usize(length);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0.finish()
+    }
+}
+
 impl<V> Weighter<Box<[u8]>, Entry<V>> for ByTokenLength {
     fn weight(&self, token: &Box<[u8]>, _: &Entry<V>) -> u64 {
         token.len().div_ceil(BYTES_PER_WEIGHT).max(1) as u64
@@ -44,7 +76,7 @@ impl<V> Weighter<Box<[u8]>, Entry<V>> for ByTokenLength {
 impl<V> TokenCache<V> {
     /// For at most `entries` tokens of up to 2 KiB; 0 keeps nothing.
     pub fn new(entries: usize) -> Self {
-        let hasher = ahash::RandomState::new();
+        let hasher = ByTail(ahash::RandomState::new());
         let lifecycle = quick_cache::unsync::DefaultLifecycle::default();
         Self {
             entries: Cache::with(entries, entries as u64, ByTokenLength, hasher, lifecycle),

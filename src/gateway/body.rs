@@ -17,7 +17,7 @@ use crate::upstream::UpstreamBody;
 #[derive(Debug)]
 pub struct ResponseBody {
     source: Source,
-    ending: Option<Ending>,
+    ending: Option<Box<Ending>>,
 }
 
 #[derive(Debug)]
@@ -41,13 +41,13 @@ impl ResponseBody {
 
     /// Hands over what is to happen when the exchange is over.
     #[must_use]
-    pub fn ending(mut self, ending: Ending) -> Self {
+    pub fn ending(mut self, ending: Box<Ending>) -> Self {
         self.ending = Some(ending);
         self
     }
 
     /// The exchange comes to something else: another body will end it.
-    pub fn take_over(mut self, problem: Problem) -> Option<Ending> {
+    pub fn take_over(mut self, problem: Problem) -> Option<Box<Ending>> {
         let mut ending = self.ending.take()?;
         ending.record.refuse(problem);
         ending.record.status = problem.status().as_u16();

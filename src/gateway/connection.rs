@@ -8,7 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -208,8 +208,7 @@ impl Activity {
 
     /// Polls `work` under the deadline: `None` when it has passed, but for that of [`Phase::Waiting`], which `work` itself
     /// answers.
-    pub async fn attend<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        let mut work = pin!(work);
+    pub async fn attend<T>(&self, mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         poll_fn(|context| {
             self.watched_by(context);
             if self.expired() && self.phase.get() != Phase::Waiting {
@@ -223,8 +222,7 @@ impl Activity {
     }
 
     /// Polls `work` while the deadline of [`Phase::Waiting`] has not passed.
-    pub async fn wait_for<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        let mut work = pin!(work);
+    pub async fn wait_for<T>(&self, mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         poll_fn(|context| {
             if self.expired() {
                 self.forgive();

@@ -13,7 +13,7 @@ use super::record::Record;
 use super::reply::Reply;
 use super::worker::Worker;
 use crate::config::Limits;
-use crate::http1::{HeadFault, HeadLimits, IncomingBody, RequestHead, ServerConnection, Turn, Unfinished};
+use crate::http1::{HeadFault, HeadLimits, Incoming, Malformed, Name, ServerConnection, Turn, Unfinished};
 use crate::upstream::{Request, RequestBody};
 
 /// Serves one connection to its end.
@@ -26,37 +26,36 @@ pub async fn converse(worker: &Rc<Worker>, client: &Rc<Client>, connection: Serv
         let (head, incoming) = match next_request(client, &connection, limits).await {
             Ok(Some(request)) => request,
             Ok(None) => return,
-            Err(fault) => return refuse(worker, client, &connection, &fault, most_unread).await,
+            Err(fault) => return Box::pin(refuse(worker, client, &connection, &fault, most_unread)).await,
         };
         let turn = Turn::of(&head);
+        let asks_for_upgrade = head.fields.has(Name::Upgrade);
         let body = RequestBody::http1(incoming, &client.activity.inflow);
         let Some(outcome) = answer(worker, client, &connection, Request { head, body }).await else { return };
-        let (reply, asked_for_upgrade) = match outcome {
-            Outcome::Reply(reply) => (reply, false),
-            Outcome::NoUpgrade(reply) => (reply, true),
+        let reply = match outcome {
+            Outcome::Reply(reply) => reply,
             Outcome::Upgrade(reply, tunnel) => {
                 if connection.respond(turn, &reply.head, &mut Some(reply.body), false).await.is_ok()
                     && let Some(stream) = connection.into_stream()
                 {
-                    tunnel.run(stream).await;
+                    Box::pin(tunnel.run(stream)).await;
                 }
                 return;
             }
         };
         let keeps = give(client, &connection, turn, reply).await;
-        // What was sent for the protocol that was asked for is no request of this one.
-        if keeps == Some(true) && asked_for_upgrade && connection.has_more() {
-            return refuse(worker, client, &connection, &HeadFault::Malformed(UPGRADE), most_unread).await;
+        // What was sent for the protocol that was asked for, whoever refused it and why, is no request of this one.
+        if keeps == Some(true) && asks_for_upgrade && connection.has_more() {
+            let fault = HeadFault::Malformed(Malformed::Upgrade);
+            return Box::pin(refuse(worker, client, &connection, &fault, most_unread)).await;
         }
         match keeps {
-            Some(true) if connection.skip_body(most_unread).await => {}
-            Some(_) => return connection.linger(most_unread).await,
+            Some(true) if connection.is_read() || Box::pin(connection.skip_body(most_unread)).await => {}
+            Some(_) => return Box::pin(connection.linger(most_unread)).await,
             None => return,
         }
     }
 }
-
-const UPGRADE: crate::http1::Malformed = crate::http1::Malformed::Upgrade;
 
 /// What a head may have, whatever it comes by.
 pub fn head_limits(limits: &Limits) -> HeadLimits {
@@ -68,7 +67,7 @@ async fn next_request(
     client: &Client,
     connection: &ServerConnection,
     limits: HeadLimits,
-) -> Result<Option<(RequestHead, IncomingBody)>, HeadFault> {
+) -> Result<Option<Incoming>, HeadFault> {
     poll_fn(|context| {
         let polled = connection.poll_request(context, limits);
         if polled.is_pending() {
@@ -108,10 +107,12 @@ async fn give(client: &Client, connection: &ServerConnection, turn: Turn, reply:
     match connection.respond(turn, &reply.head, &mut body, close).await {
         Ok(keeps) => Some(keeps),
         Err(Unfinished::Cut) => None,
-        // The upstream broke off before anything of its answer was on its way to the client.
+        // Nothing of the answer was on its way to the client when the upstream broke off, or when the rest of the request
+        // turned out to be none.
         Err(Unfinished::Unsent(_)) => {
-            let ending = body?.take_over(Problem::UpstreamFailed)?;
-            let reply = Problem::UpstreamFailed.reply().ending(ending);
+            let lost = connection.has_lost_body();
+            let problem = if lost { Problem::BadRequest } else { Problem::UpstreamFailed };
+            let reply = problem.reply().ending(body?.take_over(problem)?);
             connection.respond(turn, &reply.head, &mut Some(reply.body), close).await.ok()
         }
     }

@@ -1,5 +1,6 @@
 //! One request, phase by phase: own paths, identify, locate, classify, decide, forward, answer.
 
+use std::pin::pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -32,8 +33,6 @@ use crate::upstream::{Request, RequestBody};
 /// What an exchange has come to.
 pub enum Outcome {
     Reply(Reply),
-    /// An upgrade was asked for, and this is the answer in its place.
-    NoUpgrade(Reply),
     /// The head to send; then the connection is a tunnel.
     Upgrade(Reply, Box<Tunnel>),
 }
@@ -41,7 +40,6 @@ pub enum Outcome {
 /// What forwarding has come to.
 pub enum Answer {
     Plain(Reply),
-    NoUpgrade(Reply),
     /// The head to send, and the upstream's side.
     Upgraded(Reply, Prefixed),
 }
@@ -59,13 +57,14 @@ pub async fn exchange(worker: &Rc<Worker>, client: &Rc<Client>, request: Request
     }
     let config = &generation.settings.config;
     let script = Script::of(config, &request.head);
-    let work = answer(worker, &generation, client, &mut ending.record, request);
-    let answered = client.activity.wait_for(work).await;
+    let answered = {
+        let work = pin!(answer(worker, &generation, client, &mut ending.record, request));
+        client.activity.wait_for(work).await
+    };
     let answered = answered.unwrap_or_else(|| Err(too_late(&generation, &ending.record)));
     client.activity.enter(Phase::Streaming);
     match answered {
         Ok(Answer::Plain(reply)) => Outcome::Reply(reply.ending(ending)),
-        Ok(Answer::NoUpgrade(reply)) => Outcome::NoUpgrade(reply.ending(ending)),
         Ok(Answer::Upgraded(reply, upstream)) => {
             ending.record.status = reply.head.status.as_u16();
             Outcome::Upgrade(reply, Box::new(Tunnel { upstream, ending }))
@@ -119,6 +118,8 @@ async fn answer(
     let (method, has_token) = (head.method.as_str(), !matches!(known, Ok(None)));
     let facts = classify::Head { method, upgrade: seen.websocket, has_token };
     let access = match facts.classify(rule) {
+        // The edge has classified it, and its API asked for this.
+        _ if seen.replay && entry == Entry::Hop => Access::Write,
         Classified::As(access) => access,
         Classified::GraphQl(_) if known.is_err() => Access::Write,
         Classified::GraphQl(graphql) => {
@@ -212,15 +213,18 @@ fn normalise(head: &mut RequestHead, seen: &Seen) -> Result<(), Problem> {
     if seen.hosts > 1 || head.method == Method::CONNECT || !is_unambiguous(head.path()) {
         return Err(Problem::BadRequest);
     }
-    // Behind a body nobody could say where the other protocol begins.
-    if seen.websocket && (head.method != Method::GET || head.length != Length::None) {
+    // Behind a body nobody could say where the other protocol begins, and HTTP/1.0 knows of none.
+    let upgradable =
+        head.version == Version::HTTP_11 && head.method == Method::GET && head.length == Length::None;
+    if seen.websocket && !upgradable {
         return Err(Problem::BadRequest);
     }
     match (&head.authority, head.fields.first(Name::Host)) {
         // Some go by the one and some by the other (RFC 9112 §3.2.2, RFC 9113 §8.3.1).
         (Some(authority), Some(host)) if !is_same_host(authority, host) => return Err(Problem::BadRequest),
         (_, Some(host)) if !host.is_empty() && headers::is_host(host) => {}
-        (Some(authority), None) if headers::is_host(authority.as_str().as_bytes()) => {
+        // An authority of HTTP/2, or of an HTTP/1.0 that knows of no other place for it.
+        (Some(authority), None) if optional && headers::is_host(authority.as_str().as_bytes()) => {
             let host = authority.clone();
             head.fields.add("host", host.as_str().as_bytes());
         }

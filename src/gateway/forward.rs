@@ -91,7 +91,7 @@ impl Forwarding<'_> {
                 }
                 Ok(Answered::Response(response)) => {
                     record.upstream = Some(sent_at.elapsed());
-                    return Ok(Answer::NoUpgrade(self.reply(&permit, response)));
+                    return Ok(Answer::Plain(self.reply(&permit, response)));
                 }
                 Err(fault) => unreachable = self.failed(&permit, fault, &outgoing, unreachable)?,
             }
@@ -157,7 +157,11 @@ impl Forwarding<'_> {
         drop(response);
         record.access = again.access();
         Self::note(record, &again);
-        let mut outgoing = Some(*request);
+        let mut request = *request;
+        if again.leaves_region() {
+            request.head.fields.add(headers::REPLAY, b"home");
+        }
+        let mut outgoing = Some(request);
         match self.send(record, &again, &mut outgoing, RegionSet::EMPTY).await {
             Ok(response) => Ok(self.reply(&again, response)),
             Err(fault) => {

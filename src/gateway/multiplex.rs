@@ -79,19 +79,17 @@ where
     activity.enter(Phase::Idle);
     let mut told = false;
     loop {
-        let served = activity
-            .attend(poll_fn(|context| {
-                if activity.is_draining() && !told {
-                    told = true;
-                    connection.as_mut().graceful_shutdown();
-                    if open_streams.get() == 0 {
-                        activity.enter(Phase::Head);
-                    }
+        let serving = pin!(poll_fn(|context| {
+            if activity.is_draining() && !told {
+                told = true;
+                connection.as_mut().graceful_shutdown();
+                if open_streams.get() == 0 {
+                    activity.enter(Phase::Head);
                 }
-                connection.as_mut().poll(context)
-            }))
-            .await;
-        match served {
+            }
+            connection.as_mut().poll(context)
+        }));
+        match activity.attend(serving).await {
             None if !told => {
                 told = true;
                 activity.forgive();
@@ -135,7 +133,7 @@ where
         let activity = self.next.take();
         tokio::task::spawn_local(async move {
             let Some(activity) = activity else { return future.await };
-            if activity.attend(future).await.is_none() {
+            if activity.attend(pin!(future)).await.is_none() {
                 // What the client still sends may be on its way in another task.
                 activity.inflow.cut();
             }
@@ -154,9 +152,9 @@ async fn answer(
     let (method, version) = (parts.method.clone(), parts.version);
     let reply = match RequestHead::of_http2(parts, incoming.is_end_stream(), limits) {
         Ok(head) => {
-            let body = RequestBody::http2(incoming, &client.activity.inflow);
+            let (head, body) = (Box::new(head), RequestBody::http2(incoming, &client.activity.inflow));
             match exchange(&worker, &client, upstream::Request { head, body }).await {
-                Outcome::Reply(reply) | Outcome::NoUpgrade(reply) | Outcome::Upgrade(reply, _) => reply,
+                Outcome::Reply(reply) | Outcome::Upgrade(reply, _) => reply,
             }
         }
         Err(fault) => {

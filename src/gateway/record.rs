@@ -78,8 +78,8 @@ impl Record {
         self.served_by = None;
     }
 
-    pub fn ending(self, client: &Rc<Client>, generation: &Rc<Generation>) -> Ending {
-        Ending { record: self, client: Rc::clone(client), generation: Rc::clone(generation) }
+    pub fn ending(self, client: &Rc<Client>, generation: &Rc<Generation>) -> Box<Ending> {
+        Box::new(Ending { record: self, client: Rc::clone(client), generation: Rc::clone(generation) })
     }
 }
 

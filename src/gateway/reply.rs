@@ -27,7 +27,7 @@ impl Reply {
 
     /// With what is to happen when its last byte is out.
     #[must_use]
-    pub fn ending(mut self, mut ending: Ending) -> Self {
+    pub fn ending(mut self, mut ending: Box<Ending>) -> Self {
         ending.record.status = self.head.status.as_u16();
         self.last |= ending.record.last;
         self.body = self.body.ending(ending);

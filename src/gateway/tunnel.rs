@@ -17,7 +17,7 @@ use crate::telemetry::WorkerMetrics;
 #[derive(Debug)]
 pub struct Tunnel {
     pub upstream: Prefixed,
-    pub ending: Ending,
+    pub ending: Box<Ending>,
 }
 
 /// Counts an open tunnel, however it ends.

@@ -41,6 +41,10 @@ impl Decoder {
         matches!(self, Self::Done)
     }
 
+    pub(super) const fn is_lost(&self) -> bool {
+        matches!(self, Self::Lost)
+    }
+
     pub(super) const fn size_hint(&self) -> Option<u64> {
         match self {
             Self::Done => Some(0),
@@ -123,15 +127,17 @@ impl Decoder {
     }
 }
 
-/// The body of the request that a server's connection is at.
+/// The body of the request that a server's connection is at. Once the connection has gone on, it is broken off: whoever
+/// still reads from it, for an upstream that answered early, say, must not get the next request's bytes.
 #[derive(Debug)]
 pub struct IncomingBody {
     side: Rc<RefCell<Side>>,
+    turn: u64,
 }
 
 impl IncomingBody {
-    pub(super) fn new(side: Rc<RefCell<Side>>) -> Self {
-        Self { side }
+    pub(super) fn new(side: Rc<RefCell<Side>>, turn: u64) -> Self {
+        Self { side, turn }
     }
 }
 
@@ -140,14 +146,18 @@ impl Body for IncomingBody {
     type Error = BodyFault;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> PolledFrame {
-        self.side.borrow_mut().poll_frame(context)
+        let mut side = self.side.borrow_mut();
+        if side.is_at(self.turn) { side.poll_frame(context) } else { Poll::Ready(Some(Err(BodyFault::Cut))) }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.side.borrow().decoder().is_done()
+        let side = self.side.borrow();
+        side.is_at(self.turn) && side.decoder().is_done()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.side.borrow().decoder().size_hint().map_or_else(SizeHint::default, SizeHint::with_exact)
+        let side = self.side.borrow();
+        let left = side.decoder().size_hint().filter(|_| side.is_at(self.turn));
+        left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

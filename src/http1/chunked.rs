@@ -88,7 +88,9 @@ impl Chunked {
 
     fn size(&mut self, bytes: &[u8]) -> Result<Step, Malformed> {
         let Some(end) = memchr::memchr(b'\n', bytes) else {
-            return if bytes.len() > LONGEST_LINE { Err(Malformed::ChunkBound) } else { Ok(Step::More) };
+            // The line's CR may be there without its LF.
+            let longest = LONGEST_LINE + 1;
+            return if bytes.len() > longest { Err(Malformed::ChunkBound) } else { Ok(Step::More) };
         };
         let line = bytes[..end].strip_suffix(b"\r").ok_or(Malformed::BareLineFeed)?;
         if line.len() > LONGEST_LINE {
@@ -130,6 +132,12 @@ fn is_extension(bytes: &[u8]) -> bool {
     bytes.is_empty() || (bytes.trim_ascii_start().starts_with(b";") && bytes.iter().all(visible))
 }
 
+/// Whether a trailer changes nothing of what was understood of the head: framing, routing, identity, the hop
+/// (RFC 9110 section 6.5.1).
+pub(super) fn may_trail(name: &[u8]) -> bool {
+    Name::of(name) == Name::Other
+}
+
 fn parse(bytes: &[u8]) -> Result<Option<HeaderMap>, Malformed> {
     let mut room = [httparse::EMPTY_HEADER; MOST_TRAILERS];
     let parsed = match httparse::parse_headers(bytes, &mut room) {
@@ -138,7 +146,7 @@ fn parse(bytes: &[u8]) -> Result<Option<HeaderMap>, Malformed> {
         _ => return Err(Malformed::Field),
     };
     let mut trailers = HeaderMap::with_capacity(parsed.len());
-    for header in parsed.iter().filter(|header| Name::of(header.name.as_bytes()) == Name::Other) {
+    for header in parsed.iter().filter(|header| may_trail(header.name.as_bytes())) {
         let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| Malformed::Field)?;
         let value = HeaderValue::from_maybe_shared(Bytes::copy_from_slice(header.value));
         trailers.append(name, value.map_err(|_| Malformed::Field)?);

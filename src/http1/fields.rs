@@ -167,6 +167,11 @@ impl Fields {
         self.lines.is_empty()
     }
 
+    /// About as many bytes as [`Fields::write_to`] writes, and not fewer unless lines came without white space.
+    pub(super) fn written_length(&self) -> usize {
+        self.wire.len() + self.added.len()
+    }
+
     /// Writes all lines. Neighbours that stand as they are written are copied together.
     pub(super) fn write_to(&self, out: &mut Vec<u8>) {
         let mut run = 0..0;

@@ -43,6 +43,8 @@ pub(super) fn of_response(
         {
             return Err(Malformed::CodingOutOfPlace);
         }
+        // Whoever goes by the length waits for bytes, or takes the next response for them.
+        (Some(1..), false) if has_no_length(status) => return Err(Malformed::Length),
         _ => {}
     }
     if *method == Method::HEAD || has_no_body(status) {
@@ -60,16 +62,25 @@ pub(super) fn has_no_body(status: StatusCode) -> bool {
     status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
 }
 
-/// One line of nothing but digits. The RFC lets a recipient take several equal ones for one; who sits behind may not.
+/// Enough for a thousand terabytes. Some readers can't count exactly to all numbers of sixteen digits (JavaScript's end at
+/// 2^53), and some not to all of nineteen.
+const MOST_DIGITS: usize = 15;
+
+/// One line of nothing but digits. The RFC lets a recipient take several equal ones for one; who sits behind may not. A
+/// zero in front makes an octal number of it for some.
 fn content_length(fields: &Fields) -> Result<Option<u64>, Malformed> {
     let mut values = fields.all(Name::ContentLength);
     let Some(value) = values.next() else { return Ok(None) };
-    // Nineteen digits fit into 64 bits whatever they are.
-    let digits = !value.is_empty() && value.len() < 20 && value.iter().all(u8::is_ascii_digit);
-    if values.next().is_some() || !digits {
+    let digits = (1..=MOST_DIGITS).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
+    if values.next().is_some() || !digits || (value.len() > 1 && value[0] == b'0') {
         return Err(Malformed::Length);
     }
     Ok(Some(value.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))))
+}
+
+/// Statuses whose responses have no length either (RFC 9110 section 8.6). One of zero is common, and left out.
+pub(super) fn has_no_length(status: StatusCode) -> bool {
+    status.is_informational() || status == StatusCode::NO_CONTENT
 }
 
 /// One line that says `chunked` and nothing else.

@@ -14,8 +14,14 @@ use super::name::Name;
 /// Header lines that are parsed without an allocation.
 const USUAL_HEADERS: usize = 100;
 
+/// A longer target is none that `http` takes.
+const LONGEST_TARGET: usize = 65_534;
+
 /// A longer name is no name that anyone has a use for.
 const LONGEST_NAME: usize = 4096;
+
+/// Bytes of a head beside target and fields: first line, framing, connection, and a little for a short body.
+const ROOM_FOR_FRAMING: usize = 512;
 
 /// Bounds on a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +86,9 @@ impl RequestHead {
             };
             let version = version(minor)?;
             let method = Method::from_bytes(method.as_bytes()).map_err(|_| Malformed::RequestLine)?;
+            if target.len() > LONGEST_TARGET {
+                return Err(HeadFault::TargetTooLong);
+            }
             let (target, authority) = target_of(wire, target, &method)?;
             let fields = fields(wire, parsed.headers)?;
             let length = framing::of_request(version, &fields)?;
@@ -94,6 +103,7 @@ impl RequestHead {
 
     /// Writes the head, with the framing that `length` says.
     pub(super) fn write_to(&self, out: &mut Vec<u8>) {
+        out.reserve(self.target.as_str().len() + self.fields.written_length() + ROOM_FOR_FRAMING);
         out.extend_from_slice(self.method.as_str().as_bytes());
         out.push(b' ');
         out.extend_from_slice(self.target.as_str().as_bytes());
@@ -128,14 +138,18 @@ impl ResponseHead {
             };
             let version = version(minor)?;
             let status = StatusCode::from_u16(code).map_err(|_| Malformed::StatusLine)?;
-            let fields = fields(wire, parsed.headers)?;
+            let mut fields = fields(wire, parsed.headers)?;
             let length = framing::of_response(method, status, version, &fields)?;
+            if framing::has_no_length(status) {
+                fields.retain(|field| field.name != Name::ContentLength);
+            }
             Ok(Self { status, version, fields, length })
         })
     }
 
     /// Writes status line and fields, and no end: framing and connection follow.
     pub(super) fn write_to(&self, out: &mut Vec<u8>) {
+        out.reserve(self.fields.written_length() + ROOM_FOR_FRAMING);
         out.extend_from_slice(b"HTTP/1.1 ");
         if self.status == StatusCode::OK {
             out.extend_from_slice(b"200 OK\r\n");
@@ -197,7 +211,7 @@ fn fields(wire: &Bytes, parsed: Places<'_>) -> Result<Fields, HeadFault> {
     Ok(fields)
 }
 
-/// Origin form, absolute form, or `*` for OPTIONS (RFC 9112 section 3.2). What comes after `#` is dropped.
+/// Origin form, absolute form, or `*` for OPTIONS (RFC 9112 section 3.2).
 fn target_of(
     wire: &Bytes,
     target: &str,
@@ -222,7 +236,7 @@ fn target_of(
         .find(|scheme| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
     let Some(scheme) = scheme else { return Err(Malformed::Target) };
     let rest = &target[scheme.len()..];
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
     if rest[..end].contains('@') {
         // User information: whose host is it?
         return Err(Malformed::Target);
@@ -238,8 +252,8 @@ fn target_of(
     Ok((path, Some(authority)))
 }
 
-/// Visible ASCII without what servers disagree about: some take `\` for `/`. Others that no URI has (RFC 3986 section 2)
-/// pass, as browsers send them.
+/// Visible ASCII without what servers disagree about: some take `\` for `/`, and some end the target at `#`. Others that no
+/// URI has (RFC 3986 section 2) pass, as browsers send them.
 pub(super) const fn is_target(byte: u8) -> bool {
-    matches!(byte, 0x21..=0x7e) && !matches!(byte, b'<' | b'>' | b'\\' | b'`')
+    matches!(byte, 0x21..=0x7e) && !matches!(byte, b'#' | b'<' | b'>' | b'\\' | b'`')
 }

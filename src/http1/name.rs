@@ -38,70 +38,75 @@ pub enum Name {
 }
 
 impl Name {
-    /// Looks at length and first letter first: most names are none of ours.
+    /// Looks at length and first letter first: most names are none of ours, and the others are compared with one text, whose
+    /// length the compiler knows.
     pub fn of(name: &[u8]) -> Self {
         let Some(first) = name.first() else { return Self::Other };
-        let known = match (name.len(), first | 0x20) {
-            (2, b't') => (&b"te"[..], Self::Te),
-            (4, b'h') => (&b"host"[..], Self::Host),
-            (6, b'a') => (&b"accept"[..], Self::Accept),
-            (6, b'c') => (&b"cookie"[..], Self::Cookie),
-            (6, b'e') => (&b"expect"[..], Self::Expect),
-            (6, b'o') => (&b"origin"[..], Self::Origin),
-            (7, b't') => (&b"trailer"[..], Self::Trailer),
-            (7, b'u') => (&b"upgrade"[..], Self::Upgrade),
-            (9, b'f') => (&b"forwarded"[..], Self::Forwarded),
-            (10, b'c') => (&b"connection"[..], Self::Connection),
-            (10, b'k') => (&b"keep-alive"[..], Self::KeepAlive),
-            (12, b'c') => (&b"content-type"[..], Self::ContentType),
-            (13, b'a') => (&b"authorization"[..], Self::Authorization),
-            (14, b'c') => (&b"content-length"[..], Self::ContentLength),
-            (14, b'h') => (&b"http2-settings"[..], Self::Http2Settings),
-            (15, b'x') => (&b"x-forwarded-for"[..], Self::XForwardedFor),
-            (16, b'p') => (&b"proxy-connection"[..], Self::ProxyConnection),
-            (16, b'x') => (&b"x-forwarded-host"[..], Self::XForwardedHost),
-            (17, b't') => (&b"transfer-encoding"[..], Self::TransferEncoding),
-            (17, b'x') => (&b"x-forwarded-proto"[..], Self::XForwardedProto),
-            (18, b'p') => (&b"proxy-authenticate"[..], Self::ProxyAuthenticate),
-            (19, b'p') => (&b"proxy-authorization"[..], Self::ProxyAuthorization),
-            (_, b'r') => (&b"residency-"[..], Self::Residency),
-            (_, b'a') => (&b"access-control-"[..], Self::AccessControl),
-            (_, b'x') => (&b"x-forwarded-"[..], Self::XForwarded),
-            _ => return Self::Other,
-        };
-        let (text, found) = known;
-        let by_prefix = text.ends_with(b"-");
-        if by_prefix && name.len() < text.len() {
-            return Self::Other;
-        }
-        if name[..text.len()].eq_ignore_ascii_case(text) {
-            return found;
-        }
-        // Rare: something else, another `x-forwarded-…`, or a spelling with `_`.
-        match found {
-            _ if is_spelling_of(&name[..text.len()], text) => found.spelt_with_underscores(),
-            Self::XForwardedFor | Self::XForwardedHost | Self::XForwardedProto => {
-                let prefix = &b"x-forwarded-"[..];
-                if is_spelling_of(&name[..prefix.len()], prefix) { Self::XForwarded } else { Self::Other }
-            }
+        match (name.len(), first | 0x20) {
+            (2, b't') => exact(name, b"te", Self::Te),
+            (4, b'h') => exact(name, b"host", Self::Host),
+            (6, b'a') => exact(name, b"accept", Self::Accept),
+            (6, b'c') => exact(name, b"cookie", Self::Cookie),
+            (6, b'e') => exact(name, b"expect", Self::Expect),
+            (6, b'o') => exact(name, b"origin", Self::Origin),
+            (7, b't') => exact(name, b"trailer", Self::Trailer),
+            (7, b'u') => exact(name, b"upgrade", Self::Upgrade),
+            (9, b'f') => exact(name, b"forwarded", Self::Forwarded),
+            (10, b'c') => exact(name, b"connection", Self::Connection),
+            (10, b'k') => exact(name, b"keep-alive", Self::KeepAlive),
+            (12, b'c') => exact(name, b"content-type", Self::ContentType),
+            (13, b'a') => exact(name, b"authorization", Self::Authorization),
+            (14, b'c') => exact(name, b"content-length", Self::ContentLength),
+            (14, b'h') => exact(name, b"http2-settings", Self::Http2Settings),
+            (16, b'p') => exact(name, b"proxy-connection", Self::ProxyConnection),
+            (17, b't') => exact(name, b"transfer-encoding", Self::TransferEncoding),
+            (18, b'p') => exact(name, b"proxy-authenticate", Self::ProxyAuthenticate),
+            (19, b'p') => exact(name, b"proxy-authorization", Self::ProxyAuthorization),
+            (10.., b'r') => prefixed(name, b"residency-", Self::Residency),
+            (15.., b'a') => prefixed(name, b"access-control-", Self::AccessControl),
+            (12.., b'x') => match prefixed(name, b"x-forwarded-", Self::XForwarded) {
+                Self::XForwarded if name.contains(&b'_') => Self::XForwarded,
+                Self::XForwarded => match &name[b"x-forwarded-".len()..] {
+                    rest if rest.eq_ignore_ascii_case(b"for") => Self::XForwardedFor,
+                    rest if rest.eq_ignore_ascii_case(b"host") => Self::XForwardedHost,
+                    rest if rest.eq_ignore_ascii_case(b"proto") => Self::XForwardedProto,
+                    _ => Self::XForwarded,
+                },
+                other => other,
+            },
             _ => Self::Other,
         }
     }
 
     const fn spelt_with_underscores(self) -> Self {
         match self {
-            Self::Residency | Self::Forwarded => self,
-            Self::XForwarded | Self::XForwardedFor | Self::XForwardedHost | Self::XForwardedProto => {
-                Self::XForwarded
-            }
+            Self::Residency | Self::Forwarded | Self::XForwarded => self,
             Self::AccessControl => Self::Other,
             _ => Self::Alias,
         }
     }
 }
 
-/// Equal but for case and for `_` in place of `-`. `text` is in lower case.
-fn is_spelling_of(name: &[u8], text: &[u8]) -> bool {
+/// `found` if the name is `text`, which is in lower case.
+fn exact<const LENGTH: usize>(name: &[u8], text: &[u8; LENGTH], found: Name) -> Name {
+    prefixed(name, text, found)
+}
+
+/// `found` if the name begins with `text`, which is in lower case and has letters, digits and `-`. The name is a token:
+/// setting the bit of lower case in those of its bytes that are no letters makes none of them one of the text's.
+fn prefixed<const LENGTH: usize>(name: &[u8], text: &[u8; LENGTH], found: Name) -> Name {
+    let Some(start) = name.first_chunk::<LENGTH>() else { return Name::Other };
+    let mut difference = 0;
+    for (byte, expected) in start.iter().zip(text) {
+        difference |= (byte | 0x20) ^ expected;
+    }
+    if difference == 0 {
+        return found;
+    }
     let plain = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
-    name.iter().map(plain).eq(text.iter().copied())
+    if start.iter().map(plain).eq(text.iter().copied()) {
+        found.spelt_with_underscores()
+    } else {
+        Name::Other
+    }
 }

@@ -8,6 +8,7 @@ use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use tokio::io::AsyncWrite;
 
+use super::chunked::may_trail;
 use super::framing::Length;
 use super::stream::Stream;
 
@@ -73,7 +74,10 @@ impl Outbox {
             return;
         }
         self.flat().extend_from_slice(b"0\r\n");
-        for (name, value) in trailers.into_iter().flatten() {
+        // HTTP/2's come as they are; those of chunks were looked at when they came.
+        for (name, value) in
+            trailers.into_iter().flatten().filter(|(name, _)| may_trail(name.as_str().as_bytes()))
+        {
             self.flat.extend_from_slice(name.as_str().as_bytes());
             self.flat.extend_from_slice(b": ");
             self.flat.extend_from_slice(value.as_bytes());

@@ -41,10 +41,23 @@ pub struct ServerConnection {
 pub(super) struct Side {
     wire: Wire,
     decoder: Decoder,
-    /// The client asks whether to send its body, and was not told yet.
-    asks_first: bool,
+    /// Counts the requests: a body that outlives its own is none of the next one's.
+    turn: u64,
+    /// Whether the client sends its body unasked.
+    expects: Expects,
     /// An empty line before the request was passed over.
     skipped: bool,
+}
+
+/// Whether a client waits to be told to send its body (RFC 9110 section 10.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expects {
+    /// It sends, or was told to.
+    Nothing,
+    /// It asks, and was not told yet.
+    Word,
+    /// It got a response instead. It may go on with another request, or with the body after all: nobody knows.
+    Either,
 }
 
 /// What of the request a response depends on.
@@ -55,6 +68,9 @@ pub struct Turn {
     /// The client can use the connection again.
     keeps: bool,
 }
+
+/// A request whose body is still to be read.
+pub type Incoming = (Box<RequestHead>, IncomingBody);
 
 /// Why a response did not get through.
 #[derive(Debug)]
@@ -86,7 +102,7 @@ impl ServerConnection {
     /// `moved` counts the bytes that go through.
     pub fn new(stream: Stream, moved: Rc<Moved>) -> Self {
         let wire = Wire::new(stream, moved);
-        let side = Side { wire, decoder: Decoder::Done, asks_first: false, skipped: false };
+        let side = Side { wire, decoder: Decoder::Done, turn: 0, expects: Expects::Nothing, skipped: false };
         Self { side: Rc::new(RefCell::new(side)) }
     }
 
@@ -118,20 +134,26 @@ impl ServerConnection {
         &self,
         context: &mut Context<'_>,
         limits: HeadLimits,
-    ) -> Poll<Result<Option<(RequestHead, IncomingBody)>, HeadFault>> {
+    ) -> Poll<Result<Option<Incoming>, HeadFault>> {
         let mut side = self.side.borrow_mut();
         let polled = side.poll_head(context, limits);
         if polled.is_pending() {
             side.wire.rest();
         }
         let Some(head) = ready!(polled)? else { return Poll::Ready(Ok(None)) };
+        let turn = side.turn;
         drop(side);
-        Poll::Ready(Ok(Some((head, IncomingBody::new(Rc::clone(&self.side))))))
+        Poll::Ready(Ok(Some((head, IncomingBody::new(Rc::clone(&self.side), turn)))))
     }
 
     /// Ready when the client has gone while its request is being answered. What it sends ahead is read, within a bound.
     pub fn poll_gone(&self, context: &mut Context<'_>) -> Poll<()> {
         self.side.borrow_mut().poll_gone(context)
+    }
+
+    /// The request's body broke off, or could be read in two ways.
+    pub fn has_lost_body(&self) -> bool {
+        self.side.borrow().decoder.is_lost()
     }
 
     /// Bytes came behind the request.
@@ -166,9 +188,11 @@ impl ServerConnection {
         };
         let began = {
             let mut side = self.side.borrow_mut();
-            // One that was not told to send its body may go on with another request, or with the body after all.
-            let unasked = std::mem::take(&mut side.asks_first) && !side.decoder.is_done();
-            let keeps = turn.keeps && !close && !unasked && length != Length::UntilClose;
+            if side.expects == Expects::Word {
+                side.expects = Expects::Either;
+            }
+            let goes_on = side.expects == Expects::Nothing && !side.decoder.is_lost();
+            let keeps = turn.keeps && !close && goes_on && length != Length::UntilClose;
             let began = (side.wire.written(), keeps);
             write_head(side.wire.outbox.flat(), turn, head, length, keeps);
             began
@@ -223,8 +247,15 @@ impl ServerConnection {
         .await
     }
 
+    /// The request's body was read to its end.
+    pub fn is_read(&self) -> bool {
+        self.side.borrow().decoder.is_done()
+    }
+
     /// Reads what is left of the request's body, up to `most` bytes, so that another request can follow.
     pub async fn skip_body(&self, most: usize) -> bool {
+        // Whoever still holds the body gets no more of it.
+        self.side.borrow_mut().turn += 1;
         let mut left = most;
         let skipping = poll_fn(|context| {
             let mut side = self.side.borrow_mut();
@@ -240,9 +271,6 @@ impl ServerConnection {
             }
             Poll::Ready(true)
         });
-        if self.side.borrow().decoder.is_done() {
-            return true;
-        }
         tokio::time::timeout(LINGER, skipping).await.unwrap_or(false)
     }
 
@@ -280,6 +308,11 @@ impl Side {
         &self.decoder
     }
 
+    /// Whether the connection is still at the request with that number.
+    pub(super) const fn is_at(&self, turn: u64) -> bool {
+        self.turn == turn
+    }
+
     fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
         while self.decoder.is_done() && self.wire.unread().len() < MOST_AHEAD {
             if matches!(ready!(self.wire.poll_small_fill(context)), Ok(0) | Err(_)) {
@@ -293,7 +326,7 @@ impl Side {
         &mut self,
         context: &mut Context<'_>,
         limits: HeadLimits,
-    ) -> Poll<Result<Option<RequestHead>, HeadFault>> {
+    ) -> Poll<Result<Option<Box<RequestHead>>, HeadFault>> {
         // One empty line before a request is passed over (RFC 9112 section 2.2).
         while !self.skipped {
             match self.wire.unread() {
@@ -312,16 +345,19 @@ impl Side {
         }
         let Some(wire) = ready!(self.wire.poll_head(context, limits))? else { return Poll::Ready(Ok(None)) };
         self.skipped = false;
-        let head = RequestHead::parse(&wire, limits)?;
+        let head = Box::new(RequestHead::parse(&wire, limits)?);
         self.decoder = Decoder::new(head.length);
-        self.asks_first = head.version == Version::HTTP_11
+        self.turn += 1;
+        let asks = head.version == Version::HTTP_11
             && !self.decoder.is_done()
             && head.fields.all(Name::Expect).any(|value| value.eq_ignore_ascii_case(b"100-continue"));
+        self.expects = if asks { Expects::Word } else { Expects::Nothing };
         Poll::Ready(Ok(Some(head)))
     }
 
     pub(super) fn poll_frame(&mut self, context: &mut Context<'_>) -> PolledFrame {
-        if std::mem::take(&mut self.asks_first) {
+        if self.expects == Expects::Word {
+            self.expects = Expects::Nothing;
             self.wire.outbox.flat().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             // A fault shows when the response is written.
             let _ = self.wire.try_flush(context);

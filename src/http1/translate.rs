@@ -2,7 +2,7 @@
 
 use http::header::{COOKIE, HeaderMap};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Response};
+use http::{HeaderName, HeaderValue, Method, Response};
 
 use super::fault::{HeadFault, Malformed};
 use super::fields::Fields;
@@ -59,7 +59,11 @@ impl RequestHead {
         }
         let uri = parts.uri.into_parts();
         let target = uri.path_and_query.ok_or(Malformed::Target)?;
-        if !target.as_str().bytes().all(is_target) {
+        let in_place = match target.as_str() {
+            "*" => parts.method == Method::OPTIONS,
+            text => text.starts_with('/'),
+        };
+        if !in_place || !target.as_str().bytes().all(is_target) {
             return Err(Malformed::Target.into());
         }
         // As it would be written in HTTP/1.1, where it may go next.
@@ -68,6 +72,7 @@ impl RequestHead {
             return Err(HeadFault::TooLarge);
         }
         let length = match framing::of_request(parts.version, &fields)? {
+            Length::Exact(1..) if ended => return Err(Malformed::Length.into()),
             _ if ended => Length::None,
             Length::None => Length::Chunked,
             length => length,
@@ -93,10 +98,21 @@ impl ResponseHead {
         response
     }
 
-    /// A response that came over HTTP/2.
-    pub fn of_http2<B>(response: Response<B>) -> (Self, B) {
+    /// A response that came over HTTP/2, to a request with `method`.
+    pub fn of_http2<B>(response: Response<B>, method: &Method) -> Result<(Self, B), Malformed> {
         let (parts, body) = response.into_parts();
-        let fields = Fields::from_map(&parts.headers);
-        (Self { status: parts.status, version: parts.version, fields, length: Length::Chunked }, body)
+        let mut fields = Fields::from_map(&parts.headers);
+        if fields.has(Name::Alias) {
+            return Err(Malformed::Alias);
+        }
+        let length = match framing::of_response(method, parts.status, parts.version, &fields)? {
+            // Every stream has an end of its own.
+            Length::UntilClose => Length::Chunked,
+            length => length,
+        };
+        if framing::has_no_length(parts.status) {
+            fields.retain(|field| field.name != Name::ContentLength);
+        }
+        Ok((Self { status: parts.status, version: parts.version, fields, length }, body))
     }
 }

@@ -119,7 +119,7 @@ impl Connection {
                     Some(Err(fault)) => return Poll::Ready(Err(SendFault(FaultKind::of_request(&fault)))),
                     None => {}
                 }
-                // What ends a body comes after a large piece of it, and can't be queued beside it.
+                // Behind a large piece there is no room for the end yet: it follows.
                 if body.is_end_stream() && self.http.has_room() {
                     self.http.queue_end(trailers.as_ref());
                     ended = true;

@@ -52,7 +52,8 @@ impl ControlLink {
     /// The body of a successful answer.
     pub async fn get(&self, path: &'static str) -> Result<Bytes, ControlFault> {
         self.clock.advance();
-        let request = Request { head: RequestHead::get(path, "gateway"), body: RequestBody::default() };
+        let request =
+            Request { head: Box::new(RequestHead::get(path, "gateway")), body: RequestBody::default() };
         let response = self
             .target
             .exchange(&self.clock, &mut Some(request))

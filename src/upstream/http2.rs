@@ -3,7 +3,7 @@
 //!
 //! Invariants
 //! - A request is handed back only if the upstream can't have looked at it: nothing was sent, or the upstream says so itself
-//!   (GOAWAY with a lower stream, `REFUSED_STREAM`; RFC 9113 section 8.7).
+//!   (`GOAWAY` with a lower stream, `REFUSED_STREAM`; RFC 9113 section 8.7).
 //! - Those who need a connection at the same time wait for one and the same.
 
 use std::cell::{Cell, RefCell};
@@ -161,7 +161,10 @@ impl Link {
         let answered = sender.try_send_request(request).await;
         waiting.over();
         let mut error = match answered {
-            Ok(response) => return Ok(ResponseHead::of_http2(response)),
+            Ok(response) => {
+                let read = ResponseHead::of_http2(response, &head.method);
+                return read.map_err(|_| SendFault(FaultKind::Protocol));
+            }
             Err(error) => error,
         };
         let (kind, body) = match (error.take_message(), Cause::of(error.error())) {

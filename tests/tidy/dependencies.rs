@@ -218,7 +218,7 @@ fn a_row_that_nobody_needs_and_a_folder_without_a_row_are_found() {
             "src/config.rs",
             "use crate::{auth::IssuerPolicy, postgres::DatabaseUrl, tls::served_name};",
         ),
-        Source::new("src/upstream.rs", "use crate::{config::Endpoint, telemetry};"),
+        Source::new("src/upstream.rs", "use crate::{config::Endpoint, http1::RequestHead, telemetry};"),
     ];
     assert_eq!(findings_of_table(&used), Vec::<String>::new());
     assert_eq!(findings_of_table(&used[1..]).len(), 1);

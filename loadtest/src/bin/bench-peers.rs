@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use residency_loadtest::peers::{LogPath, Options, compare};
+use residency_loadtest::peers::{LogPath, Options, Scenario, compare};
 
-/// Compares what a request costs the gateway, nginx and `HAProxy`; writes target/bench/peers.json.
+/// Compares what the gateway, nginx and `HAProxy` cost in CPU time and memory; writes target/bench/peers.json.
 ///
 /// Needs nginx and haproxy in PATH and two cores with little else to do.
 #[derive(Parser)]
@@ -17,14 +17,24 @@ struct Arguments {
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Seconds that are measured of each contender's turn.
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, visible_alias = "span", default_value_t = 2.0)]
     seconds: f64,
     /// Seconds before that: caches and pools fill.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 0.5)]
     warm_up: f64,
+    /// What to compare; may be repeated. All by default.
+    #[arg(long, value_enum)]
+    scenario: Vec<Scenario>,
     /// Contenders to run, for profiling; may be repeated. All by default.
     #[arg(long)]
     only: Vec<String>,
+    /// Shell command to run while each contender is measured, with `$PIDS`, `$CONTENDER` and `$DIRECTORY` set; it is
+    /// interrupted at the end. For profilers: --beside 'perf record -g -p $PIDS -o $DIRECTORY/perf.data'.
+    #[arg(long, value_name = "COMMAND")]
+    beside: Option<String>,
+    /// Connections that rest in the scenario idle.
+    #[arg(long, default_value_t = 4_000)]
+    idle_connections: usize,
     /// The gateway to run; by default the one built beside this program.
     #[arg(long, value_name = "PATH")]
     gateway_bin: Option<PathBuf>,
@@ -71,7 +81,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
 impl Arguments {
     fn options(self) -> Result<Options> {
         ensure!(
-            self.rounds > 0 && self.users > 0 && self.connections > 0,
+            self.rounds > 0 && self.users > 0 && self.connections > 0 && self.idle_connections > 0,
             "rounds, users and connections start at 1"
         );
         let gateway = match self.gateway_bin {
@@ -86,7 +96,10 @@ impl Arguments {
             warm_up: Duration::try_from_secs_f64(self.warm_up).context("--warm-up")?,
             connections: self.connections,
             users: self.users,
+            scenarios: self.scenario,
             only: self.only,
+            beside: self.beside,
+            idle_connections: self.idle_connections,
             gateway,
             proxy_core: self.proxy_core,
             load_core: self.load_core,

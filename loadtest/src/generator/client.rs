@@ -1,21 +1,17 @@
-//! One connection of the load: a request in flight at most, and what has arrived of its answer.
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
+//! One HTTP/1.1 connection of the load: a request in flight at most, and what has arrived of its answer.
+use std::io::{self, ErrorKind};
 use std::time::Instant;
 
-use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
-
 use super::Workload;
-use super::answer::{Verdict, judge};
+use super::answer::{Judge, Verdict};
+use super::wire::{Wire, is_not_yet};
 
 #[derive(Debug)]
 pub(super) struct Client {
-    stream: TcpStream,
+    wire: Wire,
     /// The request in flight, since when, and how much of it the kernel took.
     flight: Option<Flight>,
-    /// What arrived of an answer that did not come in one read.
-    partial: Vec<u8>,
+    judge: Judge,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -33,12 +29,12 @@ pub(super) enum Progress {
 }
 
 impl Client {
-    /// Starts connecting; the first write may have to wait for it, which [`Client::resume`] sees to.
-    pub(super) fn connect(target: SocketAddr, slot: usize, registry: &Registry) -> io::Result<Self> {
-        let mut stream = TcpStream::connect(target)?;
-        stream.set_nodelay(true)?;
-        registry.register(&mut stream, token_of(slot), Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Self { stream, flight: None, partial: Vec::new() })
+    pub(super) fn new(wire: Wire) -> Self {
+        Self { wire, flight: None, judge: Judge::default() }
+    }
+
+    pub(super) fn wire(&mut self) -> &mut Wire {
+        &mut self.wire
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -56,52 +52,32 @@ impl Client {
 
     /// Writes what is left of the request in flight, as far as the socket takes it.
     pub(super) fn resume(&mut self, workload: &Workload) -> io::Result<()> {
-        let Some(flight) = &mut self.flight else { return Ok(()) };
-        let request = workload.request(flight.request);
-        while flight.sent < request.len() {
-            match self.stream.write(&request[flight.sent..]) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(n) => flight.sent += n,
-                // Not connected yet, or the socket's buffer is full: an event follows either way.
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
-                    break;
+        if let Some(flight) = &mut self.flight {
+            let head = workload.request(flight.request);
+            while let Some(left) = workload.left(head, flight.sent) {
+                match self.wire.write(left) {
+                    Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                    Ok(n) => flight.sent += n,
+                    Err(error) if is_not_yet(&error) => break,
+                    Err(error) => return Err(error),
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
             }
         }
-        Ok(())
+        self.wire.flush()
     }
 
-    /// Reads what is there. A read that did not fill the scratch space emptied the socket: with edge-triggered
-    /// events the next arrival is announced again, so a second read that only says "nothing left" is saved.
+    /// Reads what is there.
     pub(super) fn receive(&mut self, scratch: &mut [u8], body: &[u8]) -> Progress {
         loop {
-            let n = match self.stream.read(scratch) {
+            let n = match self.wire.read(scratch) {
                 Ok(0) => return Progress::Closed,
                 Ok(n) => n,
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
-                    return Progress::Waiting;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if is_not_yet(&error) => return Progress::Waiting,
                 Err(_) => return Progress::Closed,
             };
-            let verdict = if self.partial.is_empty() {
-                let verdict = judge(&scratch[..n], body);
-                if verdict.is_none() {
-                    self.partial.extend_from_slice(&scratch[..n]);
-                }
-                verdict
-            } else {
-                self.partial.extend_from_slice(&scratch[..n]);
-                judge(&self.partial, body)
-            };
-            match verdict {
-                Some(verdict) => {
-                    self.partial.clear();
-                    return Progress::Judged(verdict);
-                }
-                None if n < scratch.len() => return Progress::Waiting,
+            match self.judge.feed(&scratch[..n], body) {
+                Some(verdict) => return Progress::Judged(verdict),
+                None if n < scratch.len() && self.wire.short_read_empties() => return Progress::Waiting,
                 None => {}
             }
         }
@@ -111,13 +87,4 @@ impl Client {
     pub(super) fn finish(&mut self) -> Option<Instant> {
         self.flight.take().map(|flight| flight.since)
     }
-}
-
-/// Clients have even tokens, the upstream odd ones.
-fn token_of(slot: usize) -> Token {
-    Token(slot * 2)
-}
-
-pub(super) fn slot_of(token: Token) -> Option<usize> {
-    token.0.is_multiple_of(2).then_some(token.0 / 2)
 }

@@ -22,11 +22,23 @@ pub enum Fault {
     Unasked,
     /// No answer for [`super::STUCK_AFTER`].
     Stuck,
+    /// A TLS session that was resumed where a full handshake was due.
+    Resumed,
+    /// HTTP/2 frames that make no sense, or a stream or connection that was given up.
+    Frames,
 }
 
 impl Fault {
-    pub const ALL: [Self; 6] =
-        [Self::Status, Self::Body, Self::Closed, Self::Connect, Self::Unasked, Self::Stuck];
+    pub const ALL: [Self; 8] = [
+        Self::Status,
+        Self::Body,
+        Self::Closed,
+        Self::Connect,
+        Self::Unasked,
+        Self::Stuck,
+        Self::Resumed,
+        Self::Frames,
+    ];
 
     /// The name in reports.
     pub fn name(self) -> &'static str {
@@ -37,6 +49,8 @@ impl Fault {
             Self::Connect => "connect",
             Self::Unasked => "unasked",
             Self::Stuck => "stuck",
+            Self::Resumed => "resumed",
+            Self::Frames => "frames",
         }
     }
 }

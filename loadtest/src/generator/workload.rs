@@ -5,6 +5,8 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub struct Workload {
     requests: Arc<[Box<[u8]>]>,
+    /// What follows each request's head.
+    upload: Arc<[u8]>,
     answer: Arc<[u8]>,
     body: Arc<[u8]>,
 }
@@ -20,9 +22,16 @@ impl Workload {
         answer.extend_from_slice(body);
         Self {
             requests: requests.into_iter().map(Vec::into_boxed_slice).collect(),
+            upload: Arc::default(),
             answer: answer.into(),
             body: body.into(),
         }
+    }
+
+    /// The same with a body behind each request's head, which must announce its length.
+    #[must_use]
+    pub fn uploading(self, upload: &[u8]) -> Self {
+        Self { upload: upload.into(), ..self }
     }
 
     pub fn len(&self) -> usize {
@@ -35,6 +44,17 @@ impl Workload {
 
     pub fn request(&self, index: usize) -> &[u8] {
         &self.requests[index]
+    }
+
+    /// The next part of a request of which so much has been sent; `None` at its end.
+    pub(super) fn left<'a>(&'a self, head: &'a [u8], sent: usize) -> Option<&'a [u8]> {
+        let left = if sent < head.len() { &head[sent..] } else { self.upload.get(sent - head.len()..)? };
+        (!left.is_empty()).then_some(left)
+    }
+
+    /// What must reach the upstream as body of a request that is no GET.
+    pub(super) fn upload(&self) -> Arc<[u8]> {
+        Arc::clone(&self.upload)
     }
 
     /// What the upstream sends, head and body.

@@ -3,6 +3,7 @@
 //! `schedstat` counts in nanoseconds and includes the softirq work that a thread's own system calls set off, which on
 //! loopback is the receiving half of every send. `/proc/stat` counts a core in ticks of 10 ms; it is used for how
 //! full a core was, not for costs.
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
@@ -17,6 +18,17 @@ pub(super) struct Cores {
     pub(super) load: usize,
 }
 
+/// Where a contender runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Placement {
+    /// On the proxy's core, and the load on its own.
+    Apart,
+    /// On the load's core, together with the load.
+    OneCore,
+    /// On both cores, and so does the load, wherever the kernel puts them.
+    BothCores,
+}
+
 impl Cores {
     /// Pins this thread to the load's core.
     pub(super) fn claim(proxy: usize, load: usize) -> Result<Self> {
@@ -29,23 +41,39 @@ impl Cores {
         if proxy == load {
             bail!("proxy and load need different cores, and both were given core {proxy}");
         }
-        pin(load)?;
+        pin(&[load])?;
         Ok(Self { proxy, load })
     }
 
-    /// Runs `spawn` while this thread is on the proxy's core, so that the child starts there and stays.
-    pub(super) fn on_proxy_core<T>(self, spawn: impl FnOnce() -> io::Result<T>) -> Result<T> {
-        pin(self.proxy)?;
-        let spawned = spawn();
-        pin(self.load)?;
-        Ok(spawned?)
+    /// Runs `spawn` with this thread placed as the child is to be, since children stay where they start.
+    pub(super) fn place<T>(self, placement: Placement, spawn: impl FnOnce() -> io::Result<T>) -> Result<T> {
+        match placement {
+            Placement::Apart => {
+                pin(&[self.proxy])?;
+                let spawned = spawn();
+                pin(&[self.load])?;
+                Ok(spawned?)
+            }
+            Placement::OneCore => Ok(spawn()?),
+            Placement::BothCores => {
+                pin(&[self.proxy, self.load])?;
+                Ok(spawn()?)
+            }
+        }
+    }
+
+    /// Puts this thread back on the load's core.
+    pub(super) fn reclaim(self) -> Result<()> {
+        pin(&[self.load])
     }
 }
 
-fn pin(core: usize) -> Result<()> {
+fn pin(cores: &[usize]) -> Result<()> {
     let mut set = CpuSet::new();
-    set.set(core).with_context(|| format!("core {core}"))?;
-    sched_setaffinity(Pid::from_raw(0), &set).with_context(|| format!("pinning to core {core}"))
+    for core in cores {
+        set.set(*core).with_context(|| format!("core {core}"))?;
+    }
+    sched_setaffinity(Pid::from_raw(0), &set).with_context(|| format!("pinning to cores {cores:?}"))
 }
 
 /// CPU time that was used, and time spent runnable while something else had the core.
@@ -75,6 +103,21 @@ impl Usage {
             }
         }
         Ok(sum)
+    }
+
+    /// What each thread with such a name has used, by thread id.
+    pub(super) fn of_threads(pids: &[u32], name: &str) -> Result<BTreeMap<String, Self>> {
+        let mut threads = BTreeMap::new();
+        for pid in pids {
+            for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+                let task = task?;
+                if fs::read_to_string(task.path().join("comm"))?.starts_with(name) {
+                    let usage = parse_schedstat(&fs::read_to_string(task.path().join("schedstat"))?)?;
+                    threads.insert(task.file_name().to_string_lossy().into_owned(), usage);
+                }
+            }
+        }
+        Ok(threads)
     }
 
     pub(super) fn since(self, earlier: Self) -> Self {
@@ -175,5 +218,24 @@ mod tests {
             spins += 1;
             assert!(spins < 1_000_000, "schedstat stands still");
         }
+    }
+
+    #[test]
+    fn threads_are_found_by_the_beginning_of_their_names() {
+        let (ready, started) = std::sync::mpsc::sync_channel(0);
+        let (over, wait) = std::sync::mpsc::sync_channel::<()>(0);
+        // A thread names itself before it runs this.
+        let body = move || {
+            ready.send(()).expect("the test waits");
+            wait.recv()
+        };
+        let thread = std::thread::Builder::new().name("counted-7".to_owned()).spawn(body).expect("a thread");
+        started.recv().expect("it starts");
+        let me = [std::process::id()];
+        let found = Usage::of_threads(&me, "counted-").expect("usage");
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(Usage::of_threads(&me, "counted-8").expect("usage").is_empty());
+        over.send(()).expect("it waits");
+        thread.join().expect("no panic").expect("a message");
     }
 }

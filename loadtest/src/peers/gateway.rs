@@ -11,7 +11,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use super::certificate::Certificate;
 use super::identity::{AUDIENCE, ISSUER};
+use super::origin::Origin;
 use super::process::{Launch, free_addresses};
 use super::programs;
 
@@ -26,10 +28,12 @@ pub(super) const COLD_ENTRIES: usize = 16;
 
 pub(super) struct Plan<'a> {
     pub(super) program: &'a Path,
-    pub(super) origin: SocketAddr,
+    pub(super) origin: &'a Origin,
     pub(super) jwks: &'a Path,
     pub(super) access_log: Option<&'a Path>,
+    pub(super) certificate: Option<&'a Certificate>,
     pub(super) cache_entries: usize,
+    pub(super) workers: usize,
 }
 
 /// Writes configuration and internal certificates. The second address is that of the admin listener.
@@ -45,12 +49,14 @@ pub(super) fn launch(directory: &Path, plan: &Plan<'_>) -> Result<(Launch, Socke
     for (name, _) in env::vars_os().filter(|(name, _)| is_ours(name)) {
         command.env_remove(name);
     }
-    Ok((Launch { command, listen: addresses.listen, stdout: None }, addresses.admin))
+    let listen = if plan.certificate.is_some() { addresses.secure } else { addresses.listen };
+    Ok((Launch { command, listen, stdout: None }, addresses.admin))
 }
 
 /// Of this gateway's listeners, and where the other region is said to be.
 struct Addresses {
     listen: SocketAddr,
+    secure: SocketAddr,
     internal: SocketAddr,
     admin: SocketAddr,
     elsewhere: SocketAddr,
@@ -58,8 +64,8 @@ struct Addresses {
 
 impl Addresses {
     fn free() -> Result<Self> {
-        let [listen, internal, admin, elsewhere] = free_addresses()?;
-        Ok(Self { listen, internal, admin, elsewhere })
+        let [listen, secure, internal, admin, elsewhere] = free_addresses()?;
+        Ok(Self { listen, secure, internal, admin, elsewhere })
     }
 }
 
@@ -68,16 +74,34 @@ fn config(plan: &Plan<'_>, addresses: &Addresses, pki: &Path) -> String {
         Some(path) => format!("file:{}", path.display()),
         None => "off".to_owned(),
     };
-    let Addresses { listen, internal, admin, elsewhere } = addresses;
+    let Addresses { listen, secure, internal, admin, elsewhere } = addresses;
+    let api = match plan.origin {
+        Origin::Tcp(address) => address.to_string(),
+        Origin::Unix(path) => format!("unix:{}", path.display()),
+    };
+    let (https, tls) = match plan.certificate {
+        Some(files) => (
+            format!("https = \"{secure}\""),
+            format!(
+                "[tls]\ncertificate = \"file:{}\"\nkey = \"file:{}\"",
+                files.chain.display(),
+                files.key.display()
+            ),
+        ),
+        None => (String::new(), String::new()),
+    };
     format!(
         r#"region = "{REGION}"
 internal_tls = "dir:{pki}"
 
 [listen]
 http = "{listen}"
+{https}
 internal = "{internal}"
 admin = "{admin}"
-workers = 1
+workers = {workers}
+
+{tls}
 
 [token]
 issuer = "{ISSUER}"
@@ -97,7 +121,7 @@ countries = ["@eu27"]
 
 [regions.{REGION}]
 gateway = "{internal}"
-upstreams = {{ api = ["{origin}"] }}
+upstreams = {{ api = ["{api}"] }}
 
 [regions.{OTHER_REGION}]
 gateway = "{elsewhere}"
@@ -109,7 +133,7 @@ access = "{access}"
         pki = pki.display(),
         jwks = plan.jwks.display(),
         entries = plan.cache_entries,
-        origin = plan.origin,
+        workers = plan.workers,
     )
 }
 
@@ -137,20 +161,26 @@ mod tests {
 
     #[test]
     fn the_configuration_is_toml_with_the_policy_in_it() {
+        let origin = Origin::Unix("/nowhere/api.sock".into());
+        let certificate = Certificate::for_test();
         let plan = Plan {
             program: Path::new("/nowhere/residency-gateway"),
-            origin: SocketAddr::from(([127, 0, 0, 1], 3000)),
+            origin: &origin,
             jwks: Path::new("/nowhere/jwks.json"),
             access_log: Some(Path::new("/nowhere/access.log")),
+            certificate: Some(&certificate),
             cache_entries: COLD_ENTRIES,
+            workers: 2,
         };
-        let addresses = Addresses::free().expect("four ports");
+        let addresses = Addresses::free().expect("five ports");
         let config: toml::Table =
             config(&plan, &addresses, Path::new("/nowhere/pki")).parse().expect("a TOML file");
-        assert_eq!(config["listen"]["workers"].as_integer(), Some(1));
+        assert_eq!(config["listen"]["workers"].as_integer(), Some(2));
+        assert_eq!(config["listen"]["https"].as_str(), Some(addresses.secure.to_string().as_str()));
+        assert_eq!(config["tls"]["key"].as_str(), Some("file:/nowhere/tls.key"));
         assert_eq!(config["token"]["cache_entries"].as_integer(), Some(16));
         assert_eq!(config["jurisdictions"]["us"]["home"].as_str(), Some(REGION));
-        assert_eq!(config["regions"][REGION]["upstreams"]["api"][0].as_str(), Some("127.0.0.1:3000"));
+        assert_eq!(config["regions"][REGION]["upstreams"]["api"][0].as_str(), Some("unix:/nowhere/api.sock"));
         assert_eq!(config["log"]["access"].as_str(), Some("file:/nowhere/access.log"));
     }
 }

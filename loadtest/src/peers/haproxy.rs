@@ -16,6 +16,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use super::identity::{AUDIENCE, ISSUER};
+use super::origin::Origin;
 use super::process::{Launch, free_addresses};
 
 /// How `HAProxy` gets its log lines out.
@@ -47,24 +48,32 @@ pub(super) enum Tokens {
     Whole(PathBuf),
 }
 
-pub(super) fn launch(
-    program: &Path,
-    directory: &Path,
-    origin: SocketAddr,
-    log: &LogTarget,
-    tokens: &Tokens,
-) -> Result<Launch> {
+pub(super) struct Plan<'a> {
+    pub(super) program: &'a Path,
+    pub(super) origin: &'a Origin,
+    pub(super) log: LogTarget,
+    pub(super) tokens: Tokens,
+    /// Room for so many clients.
+    pub(super) connections: usize,
+}
+
+pub(super) fn launch(directory: &Path, plan: &Plan<'_>) -> Result<Launch> {
     let [listen] = free_addresses()?;
     let path = directory.join("haproxy.cfg");
-    fs::write(&path, config(listen, origin, log, tokens))?;
-    let mut command = Command::new(program);
+    fs::write(&path, config(listen, plan))?;
+    let mut command = Command::new(plan.program);
     // In the foreground, without a master. Not `-q`: it closes the standard output that a log may go to.
     command.arg("-db").arg("-f").arg(&path);
     Ok(Launch { command, listen, stdout: None })
 }
 
-fn config(listen: SocketAddr, origin: SocketAddr, log: &LogTarget, tokens: &Tokens) -> String {
-    let target = match log {
+fn config(listen: SocketAddr, plan: &Plan<'_>) -> String {
+    let server = match plan.origin {
+        Origin::Tcp(address) => address.to_string(),
+        Origin::Unix(path) => format!("unix@{}", path.display()),
+    };
+    let connections = plan.connections;
+    let target = match &plan.log {
         LogTarget::Off => String::new(),
         LogTarget::Stdout => "log stdout format raw local0 info".to_owned(),
         LogTarget::Ring(_) => "log ring@access local0 info".to_owned(),
@@ -79,7 +88,7 @@ fn config(listen: SocketAddr, origin: SocketAddr, log: &LogTarget, tokens: &Toke
     let mut config = format!(
         "global
   nbthread 1
-  maxconn 4096
+  maxconn {connections}
   {target}
 defaults
   mode http
@@ -94,16 +103,16 @@ frontend edge
   bind {listen}
 "
     );
-    config.push_str(&verification(tokens));
+    config.push_str(&verification(&plan.tokens));
     write!(
         config,
         "  default_backend api
 backend api
-  server one {origin}
+  server one {server}
 "
     )
     .expect("a String takes all");
-    if let LogTarget::Ring(receiver) = log {
+    if let LogTarget::Ring(receiver) = plan.log {
         write!(
             config,
             "ring access

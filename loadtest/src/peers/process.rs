@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::cpu::{Cores, family};
+use super::cpu::{Cores, Placement, family};
 use crate::generator::Rig;
 
 const START_WITHIN: Duration = Duration::from_secs(15);
@@ -32,8 +32,14 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
-    /// Starts on the proxy's core and waits until it accepts connections; the upstream answers meanwhile.
-    pub(super) fn start(launch: Launch, directory: &Path, cores: &Cores, rig: &mut Rig) -> Result<Self> {
+    /// Starts where it is to run and waits until it accepts connections; the upstream answers meanwhile.
+    pub(super) fn start(
+        launch: Launch,
+        directory: &Path,
+        cores: &Cores,
+        placement: Placement,
+        rig: &mut Rig,
+    ) -> Result<Self> {
         let Launch { mut command, listen, stdout } = launch;
         let errors = directory.join("stderr.log");
         command.stdin(Stdio::null()).stderr(File::create(&errors)?).stdout(match stdout {
@@ -41,7 +47,8 @@ impl Proxy {
             None => Stdio::null(),
         });
         let program = command.get_program().to_string_lossy().into_owned();
-        let child = cores.on_proxy_core(|| command.spawn()).with_context(|| format!("starting {program}"))?;
+        let child =
+            cores.place(placement, || command.spawn()).with_context(|| format!("starting {program}"))?;
         let mut proxy = Self { child, listen, errors };
         let deadline = Instant::now() + START_WITHIN;
         loop {
@@ -146,7 +153,7 @@ mod tests {
         let cores = Cores { proxy: 0, load: 0 };
 
         let start = |script: &str, listen, rig: &mut Rig| {
-            Proxy::start(shell(script, listen), directory.path(), &cores, rig)
+            Proxy::start(shell(script, listen), directory.path(), &cores, Placement::Apart, rig)
         };
         let [nobody] = free_addresses().expect("a port");
         let fault = start("echo no such luck >&2; exit 3", nobody, &mut rig).err().expect("a fault");

@@ -1,4 +1,4 @@
-//! What all contenders share: users, request bytes, the upstream's answer.
+//! What all contenders share: users, request bytes, the upstream's answer, the certificate.
 //!
 //! Requests are those of a browser's app that fetches a small JSON list from its API, one a user and alike but for
 //! the token; the answer is what an Express API sends. The load goes through the users in turn, so between two
@@ -8,39 +8,116 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
-use super::Options;
+use super::certificate::Certificate;
+use super::contender::{Load, Upstream};
 use super::identity::Issuer;
-use crate::generator::{Rig, Workload};
+use super::origin::Origin;
+use super::{Options, bodies};
+use crate::generator::{Manner, Protocol, Rig, Trust, Workload};
 
 /// The host that every request names.
 pub(super) const HOST: &str = "api.acme.example";
 
+/// The connections of HTTP/2 are fewer by this factor, and carry as many streams each: what is under way is the same.
+const STREAMS: usize = 8;
+
+/// Users where a request takes so long that a warm-up would not get round to all of them.
+const FEW_USERS: usize = 200;
+
 /// The shared parts, and the rig that drives them.
 pub(super) struct Scene {
     pub(super) issuer: Issuer,
+    pub(super) certificate: Certificate,
     pub(super) rig: Rig,
-    /// A request of the first user.
-    pub(super) good: Vec<u8>,
-    /// The same with a token that another key signed.
-    pub(super) forged: Vec<u8>,
-    pub(super) body: Vec<u8>,
+    tokens: Vec<String>,
+    /// A token of the first user that another key signed.
+    forged: String,
+    small: Vec<u8>,
+    large: Vec<u8>,
 }
 
 impl Scene {
     pub(super) fn prepare(options: &Options) -> Result<Self> {
         let issuer = Issuer::new()?;
-        let requests =
-            (0..options.users).map(|user| Ok(request(&issuer.token(user)?))).collect::<Result<Vec<_>>>()?;
-        let good = request(&issuer.token(0)?);
-        let forged = request(&Issuer::new()?.token(0)?);
-        let body = body();
-        let rig = Rig::new(Workload::new(requests, ANSWER_HEAD, &body))?;
-        Ok(Self { issuer, rig, good, forged, body })
+        let tokens = (0..options.users).map(|user| issuer.token(user)).collect::<Result<Vec<_>>>()?;
+        let forged = Issuer::new()?.token(0)?;
+        let certificate = Certificate::make(&options.directory.join("peers").join("tls"))?;
+        let (small, large) = (body(), bodies::body());
+        let requests = tokens.iter().map(|token| get(token)).collect();
+        let rig = Rig::new(Workload::new(requests, ANSWER_HEAD, &small))?;
+        Ok(Self { issuer, certificate, rig, tokens, forged, small, large })
+    }
+
+    /// Readies load and upstream for what comes next.
+    pub(super) fn assume(&mut self, load: Load) {
+        let request = if load == Load::Uploads { upload_head } else { get };
+        let users = match load {
+            Load::Handshakes | Load::Downloads | Load::Uploads => FEW_USERS,
+            _ => self.tokens.len(),
+        };
+        let requests = self.tokens.iter().take(users).map(|token| request(token)).collect();
+        let workload = Workload::new(requests, ANSWER_HEAD, self.answer(load));
+        self.rig.assume(if load == Load::Uploads { workload.uploading(&self.large) } else { workload });
+    }
+
+    /// The body that every answer must have.
+    pub(super) fn answer(&self, load: Load) -> &[u8] {
+        if load == Load::Downloads { &self.large } else { &self.small }
+    }
+
+    /// A whole request of the first user.
+    pub(super) fn good(&self, load: Load) -> Vec<u8> {
+        match load {
+            Load::Uploads => [upload_head(&self.tokens[0]), self.large.clone()].concat(),
+            _ => get(&self.tokens[0]),
+        }
+    }
+
+    /// A GET with a token that another key signed.
+    pub(super) fn forged(&self) -> Vec<u8> {
+        get(&self.forged)
+    }
+
+    /// How the load speaks, or a check before it.
+    pub(super) fn manner(&self, load: Load, trust: Trust) -> Result<Manner> {
+        let secure = |protocol| self.certificate.secure(protocol, trust);
+        Ok(match load {
+            Load::Https => Manner::Tls(secure(Protocol::Http1)?),
+            Load::Http2 => Manner::Http2(secure(Protocol::Http2)?, STREAMS),
+            Load::Handshakes => Manner::Handshakes(secure(Protocol::Http1)?),
+            _ => Manner::Plain,
+        })
+    }
+
+    /// How many connections the load has.
+    pub(super) fn connections(load: Load, options: &Options) -> usize {
+        match load {
+            Load::Http2 => (options.connections / STREAMS).max(1),
+            Load::Downloads | Load::Uploads => bodies::CONNECTIONS.min(options.connections),
+            Load::OneWorker => options.connections.div_ceil(2),
+            _ => options.connections,
+        }
+    }
+
+    pub(super) fn origin(&self, upstream: Upstream) -> Origin {
+        match upstream {
+            Upstream::Tcp => Origin::Tcp(self.rig.origin_address()),
+            Upstream::Unix => Origin::Unix(self.rig.origin_socket()),
+        }
     }
 }
 
-fn request(token: &str) -> Vec<u8> {
-    let mut request = format!("GET /api/orders?limit=2 HTTP/1.1\r\nHost: {HOST}\r\n");
+fn get(token: &str) -> Vec<u8> {
+    head("GET /api/orders?limit=2", "", token)
+}
+
+fn upload_head(token: &str) -> Vec<u8> {
+    let about = format!("Content-Type: application/octet-stream\r\nContent-Length: {}\r\n", bodies::BYTES);
+    head("POST /api/documents", &about, token)
+}
+
+fn head(line: &str, about: &str, token: &str) -> Vec<u8> {
+    let mut request = format!("{line} HTTP/1.1\r\nHost: {HOST}\r\n{about}");
     for (name, value) in BROWSER {
         write!(request, "{name}: {value}\r\n").expect("a String takes all");
     }
@@ -101,9 +178,10 @@ mod tests {
     #[test]
     fn small_json_and_well_formed_requests() {
         assert!((150..=250).contains(&body().len()), "{} bytes", body().len());
-        let request = request("t.o.k");
-        let mut headers = [httparse::EMPTY_HEADER; 32];
-        let mut parsed = httparse::Request::new(&mut headers);
-        assert_eq!(parsed.parse(&request), Ok(httparse::Status::Complete(request.len())));
+        for request in [get("t.o.k"), upload_head("t.o.k")] {
+            let mut headers = [httparse::EMPTY_HEADER; 32];
+            let mut parsed = httparse::Request::new(&mut headers);
+            assert_eq!(parsed.parse(&request), Ok(httparse::Status::Complete(request.len())));
+        }
     }
 }
