@@ -5,7 +5,7 @@
 //!
 //! Invariants
 //! - R1: nothing is sent without a [`Permit`], and only to the region the permit names.
-//! - A request that may have reached an upstream is never sent again; one that can't have is handed back whole.
+//! - A request that an upstream may have looked at is never sent again; one that it can't have is handed back whole.
 //! - Connections per endpoint are bounded; idle ones are closed before the upstream would close them.
 //!
 //! Absent by design: time-outs of the exchange (the gateway watches its connection), retries in another region.

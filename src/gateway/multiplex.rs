@@ -76,6 +76,7 @@ where
         .max_header_list_size(most_that_can_fit(limits))
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
+    activity.enter(Phase::Idle);
     let mut told = false;
     loop {
         let serving = pin!(poll_fn(|context| {

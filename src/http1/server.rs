@@ -51,9 +51,6 @@ pub(super) struct Side {
     skipped: bool,
 }
 
-/// A request as it comes.
-type Request = (Box<RequestHead>, IncomingBody);
-
 /// Whether a client waits to be told to send its body (RFC 9110 section 10.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expects {

@@ -8,7 +8,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::error::Error as _;
-use std::time::{Duration, Instant};
 
 use http::Version;
 use http::header::{EXPECT, HOST, HeaderValue, TE};
@@ -21,16 +20,20 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::io::{Heard, Listening};
 use super::retained::Retained;
 use super::{FaultKind, Outgoing, Request, SendFault};
-use crate::clock::{self, Millis};
+use crate::clock::Millis;
 use crate::http1::{RequestHead, ResponseHead, Stream};
 
-/// What the upstream may send of one response before we have taken any of it.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+/// What the upstream may send of one response before its client has taken any of it. The connection has no window to speak of:
+/// clients who take nothing would use it up, and with it everyone else's.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+
+/// Bytes of a response's head, as over HTTP/1.1.
+const MOST_HEADER_BYTES: u32 = 64 * 1024;
 
 /// A connection on which nothing was heard for so long, although an answer was waited for, is not trusted with more requests
 /// when the wait is given up. Pings could tell more, but servers end connections that ping them (gRPC's `too_many_pings`).
-const SUSPECT_AFTER: Duration = Duration::from_secs(1);
+const SUSPECT_AFTER: Millis = 1000;
 
 /// Spawns on the worker's own thread.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +57,8 @@ pub(super) struct Link {
     failures: Cell<u64>,
     /// When it was last seen in use.
     used: Cell<Millis>,
+    /// As of the last request or tick.
+    now: Cell<Millis>,
 }
 
 /// The way onto a connection.
@@ -82,11 +87,12 @@ impl Link {
 
     /// Makes `stream` the connection. `open` is dropped when it has ended.
     pub(super) async fn start(&self, stream: Stream, open: impl Sized + 'static) -> Result<Way, SendFault> {
-        let heard = Heard::default();
+        let heard = Heard::new(self.now.get());
         let (sender, driver) = Builder::new(Local)
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(MOST_HEADER_BYTES)
             .handshake(TokioIo::new(Listening::new(stream, heard.clone())))
             .await
             .map_err(|_| SendFault(FaultKind::Connect))?;
@@ -117,10 +123,15 @@ impl Link {
     /// It is needed now.
     pub(super) fn touch(&self, now: Millis) {
         self.used.set(now);
+        self.now.set(now);
     }
 
     /// Lets a connection go that nobody has used since `oldest`. Called once a tick.
     pub(super) fn sweep(&self, in_use: bool, now: Millis, oldest: Millis) {
+        self.now.set(now);
+        if let Some(way) = &*self.way.borrow() {
+            way.heard.silent_for(now);
+        }
         if in_use {
             self.used.set(now);
         } else if self.used.get() <= oldest {
@@ -145,7 +156,7 @@ impl Link {
         };
         let (body, back) = Retained::new(body);
         let request = request.map(|()| body);
-        let waiting = Waiting { link: self, way: &way, since: clock::now(), heard: way.heard.count() };
+        let waiting = Waiting { link: self, way: &way, since: self.now.get() };
         let mut sender = way.sender.clone();
         let answered = sender.try_send_request(request).await;
         waiting.over();
@@ -178,9 +189,7 @@ impl Link {
 struct Waiting<'a> {
     link: &'a Link,
     way: &'a Way,
-    since: Instant,
-    /// Bytes that had come when the wait began.
-    heard: u64,
+    since: Millis,
 }
 
 impl Waiting<'_> {
@@ -191,7 +200,8 @@ impl Waiting<'_> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if self.way.heard.count() == self.heard && clock::now() - self.since >= SUSPECT_AFTER {
+        let now = self.link.now.get();
+        if self.way.heard.silent_for(now).min(now - self.since) >= SUSPECT_AFTER {
             tracing::debug!("nothing heard from an upstream: not used for more requests");
             self.link.leave(self.way);
         }

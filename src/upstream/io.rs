@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
+use crate::clock::Millis;
 use crate::config::{Endpoint, EndpointAddress};
 use crate::http1::Stream;
 
@@ -59,13 +60,32 @@ impl Dial {
     }
 }
 
-/// How many bytes came on a connection.
+/// What came on a connection, and since when nothing has. Knows the time from whoever looks, so that no byte costs a clock.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Heard(Rc<Cell<u64>>);
+pub(super) struct Heard(Rc<HeardBytes>);
+
+#[derive(Debug, Default)]
+struct HeardBytes {
+    count: Cell<u64>,
+    /// What `count` was at the last look that found more, and when that was.
+    seen: Cell<u64>,
+    at: Cell<Millis>,
+}
 
 impl Heard {
-    pub(super) fn count(&self) -> u64 {
-        self.0.get()
+    pub(super) fn new(now: Millis) -> Self {
+        let heard = Self::default();
+        heard.0.at.set(now);
+        heard
+    }
+
+    /// For how long nothing has come.
+    pub(super) fn silent_for(&self, now: Millis) -> Millis {
+        let count = self.0.count.get();
+        if self.0.seen.replace(count) != count {
+            self.0.at.set(now);
+        }
+        now.saturating_sub(self.0.at.get())
     }
 
     /// Both tell of the same connection.
@@ -94,7 +114,8 @@ impl AsyncRead for Listening {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.heard.0.set(self.heard.count() + (buffer.filled().len() - before) as u64);
+        let count = &self.heard.0.count;
+        count.set(count.get() + (buffer.filled().len() - before) as u64);
         polled
     }
 }

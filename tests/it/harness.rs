@@ -1,7 +1,9 @@
 //! What every test here stands on: a gateway process, upstreams, byte-exact connections, tokens.
 
 mod ask;
+pub mod frames;
 mod gateway;
+mod http2;
 mod internal;
 mod introspection;
 mod issuer;
@@ -17,13 +19,14 @@ use tokio::time::{Instant, sleep};
 
 pub use ask::{Answer, Ask};
 pub use gateway::Gateway;
+pub use http2::{Http2, Served};
 pub use internal::{Pki, certificates, client_config, connect, migrate};
 pub use introspection::IntrospectionServer;
 pub use issuer::{AUDIENCE, ISSUER, Key, claims, claims_with, jwks, now, unsigned};
 pub use loopback::vacant;
 pub use metrics::Metrics;
 pub use setup::Setup;
-pub use upstream::{Peer, Upstream};
+pub use upstream::{Peer, Seen, Upstream};
 pub use wire::{Head, Wire};
 
 /// Ends a test whose condition never comes true. No test waits this long while all is well.

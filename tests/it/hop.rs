@@ -10,6 +10,7 @@ use crate::harness::{
 };
 
 mod routes;
+mod streams;
 mod trailers;
 
 /// `east`, home of `us`; `frankfurt`, home of `eu` and replica of `us`. Each before one API.

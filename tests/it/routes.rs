@@ -10,7 +10,7 @@ fn token(jurisdiction: &str) -> String {
 }
 
 /// Passes what comes on a socket of this path on to an upstream.
-fn relay(path: &std::path::Path, upstream: &Upstream) -> tokio::task::JoinHandle<()> {
+pub fn relay(path: &std::path::Path, upstream: &Upstream) -> tokio::task::JoinHandle<()> {
     let listener = UnixListener::bind(path).expect("the path is free");
     let to = upstream.address;
     tokio::spawn(async move {

@@ -1,6 +1,7 @@
 //! Upgrades: a connection that stops being HTTP, granted or refused.
 
 use crate::harness::{Ask, Key, Peer, Setup, Upstream, eventually, holds};
+use crate::routes::relay;
 
 const GRANTED: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
                        sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
@@ -128,4 +129,23 @@ async fn a_tunnel_on_which_nothing_moves_ends() {
     }
     wire.ended().await;
     eventually("the upstream's side ends", async || holds(upstream.open() == 0, || "open".to_owned())).await;
+}
+
+#[tokio::test]
+async fn an_upgrade_goes_over_a_socket_as_over_an_address() {
+    let upstream = Upstream::start(echo);
+    let setup = Setup::before(&[]);
+    let path = setup.path("live.sock");
+    let relay = relay(&path, &upstream);
+    let setup = setup.with(&format!("[regions.here]\nupstreams = {{ api = 'unix:{}' }}", path.display()));
+    let gateway = setup.start().await;
+    let mut wire = gateway.connect().await;
+    wire.send(ask().bytes()).await;
+    assert_eq!(wire.head().await.expect("an answer").status(), 101);
+    wire.send("hello").await;
+    assert_eq!(wire.exactly(5).await.expect("an echo"), b"hello");
+    drop(wire);
+    eventually("the upstream's side ends", async || holds(upstream.open() == 0, || "open".to_owned())).await;
+    drop(gateway);
+    relay.abort();
 }

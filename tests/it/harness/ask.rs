@@ -57,6 +57,17 @@ impl Ask {
         self.start.starts_with("HEAD ")
     }
 
+    /// As HTTP/2 has it: the host is the authority. The body, if there is one.
+    pub fn http2(&self) -> (http::Request<()>, Option<bytes::Bytes>) {
+        let (method, target) = self.start.split_once(' ').expect("a method and a path");
+        let host = &self.headers.iter().find(|(name, _)| name == "host").expect("every request has one").1;
+        let mut request = http::Request::builder().method(method).uri(format!("http://{host}{target}"));
+        for (name, value) in self.headers.iter().filter(|(name, _)| name != "host") {
+            request = request.header(name, value);
+        }
+        (request.body(()).expect("a request"), self.body.clone().map(bytes::Bytes::from))
+    }
+
     pub fn bytes(&self) -> Vec<u8> {
         let mut text = format!("{} HTTP/1.1\r\n", self.start);
         for (name, value) in &self.headers {

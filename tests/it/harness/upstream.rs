@@ -114,7 +114,21 @@ impl Drop for Upstream {
     }
 }
 
+/// Where requests are recorded that no [`Peer`] reads itself.
+#[derive(Clone)]
+pub struct Recorder(Arc<Record>);
+
+impl Recorder {
+    pub fn note(&self, seen: Seen) {
+        self.0.requests.lock().expect("nobody panicked with the record").push(seen);
+    }
+}
+
 impl Peer {
+    pub fn recorder(&self) -> Recorder {
+        Recorder(Arc::clone(&self.record))
+    }
+
     /// The next request, recorded; `None` at the connection's end.
     pub async fn request(&mut self) -> Option<Seen> {
         let head = self.wire.head().await?;
@@ -144,7 +158,7 @@ impl Peer {
 }
 
 impl Seen {
-    fn mirrored(&self) -> String {
+    pub(super) fn mirrored(&self) -> String {
         json!({ "start": self.head.start, "headers": self.head.headers, "body_bytes": self.body.len() })
             .to_string()
     }
