@@ -16,12 +16,13 @@ mod control;
 mod endpoint;
 mod http2;
 mod io;
+mod retained;
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-pub use body::{RequestBody, UpstreamBody};
+pub use body::{Inflow, RequestBody, UpstreamBody};
 pub use control::{ControlFault, ControlLink};
 pub use endpoint::{Counted, Limits, Target};
 pub use http2::Local;

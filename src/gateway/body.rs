@@ -10,7 +10,7 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use super::problem::Problem;
 use super::record::Ending;
-use crate::http1::BodyFault;
+use crate::http1::{BodyFault, ClientConnection};
 use crate::upstream::UpstreamBody;
 
 /// What the client gets after the head.
@@ -46,6 +46,21 @@ impl ResponseBody {
         self
     }
 
+    /// The connection that the next bytes come from, while there is nothing else to do for the body.
+    pub fn source(&mut self) -> Option<&mut ClientConnection> {
+        match &mut self.source {
+            Source::Full(_) => None,
+            Source::Upstream(body) => body.source(),
+        }
+    }
+
+    /// So many bytes went to the client past [`Body::poll_frame`].
+    pub fn moved(&mut self, count: usize) {
+        if let Some(ending) = &mut self.ending {
+            ending.sent(count);
+        }
+    }
+
     /// The exchange comes to something else: another body will end it.
     pub fn take_over(mut self, problem: Problem) -> Option<Box<Ending>> {
         let mut ending = self.ending.take()?;
@@ -78,11 +93,8 @@ impl Body for ResponseBody {
         };
         let Some(ending) = &mut this.ending else { return polled };
         ending.look();
-        match &polled {
-            Poll::Ready(Some(Ok(frame))) => ending.sent(frame.data_ref().map_or(0, Bytes::len)),
-            // Nothing moved for too long.
-            Poll::Pending if ending.stalled() => return Poll::Ready(Some(Err(BodyFault::Cut))),
-            _ => {}
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            ending.sent(frame.data_ref().map_or(0, Bytes::len));
         }
         polled
     }

@@ -8,7 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -18,6 +18,7 @@ use crate::clock::{CoarseClock, Millis, millis};
 use crate::config::Timeouts;
 use crate::domain::decide::Entry;
 use crate::http1::Moved;
+use crate::upstream::Inflow;
 
 /// What a connection is waiting for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,11 +72,11 @@ pub struct Activity {
     expired: Cell<bool>,
     draining: Cell<bool>,
     waker: RefCell<Option<Waker>>,
-    /// Bytes of the bodies the client sent so far.
-    pub received: Rc<Cell<u64>>,
+    /// The bodies the client sends.
+    pub inflow: Rc<Inflow>,
     /// Bytes that went through the connection.
     pub moved: Rc<Moved>,
-    /// What `received` and `moved` were at the last look.
+    /// What `inflow` and `moved` were at the last look.
     seen: Cell<[u64; 3]>,
 }
 
@@ -115,7 +116,7 @@ impl Activity {
             expired: Cell::new(false),
             draining: Cell::new(false),
             waker: RefCell::new(None),
-            received: Rc::default(),
+            inflow: Rc::default(),
             moved: Rc::default(),
             seen: Cell::default(),
         };
@@ -159,8 +160,12 @@ impl Activity {
         self.expired.set(false);
     }
 
-    /// Called once a tick: wakes the connection if its deadline has passed.
+    /// Called once a tick: wakes the connection if its deadline has passed, and nothing has moved meanwhile: a body on its way
+    /// to an upstream's own connection doesn't wake those who wait for the answer.
     pub fn check(&self, now: Millis) {
+        if self.deadline.get() <= now {
+            self.look();
+        }
         if self.deadline.get() <= now {
             self.expired.set(true);
             self.wake();
@@ -194,7 +199,7 @@ impl Activity {
     /// Looks whether something moved. A client that takes what it is sent is alive; one that waits for an answer is not kept
     /// alive by our own bytes.
     pub fn look(&self) {
-        let now = [self.moved.read.get(), self.received.get(), self.moved.written.get()];
+        let now = [self.moved.read.get(), self.inflow.received(), self.moved.written.get()];
         let before = self.seen.replace(now);
         if now[..2] != before[..2] || (now[2] != before[2] && self.phase.get() == Phase::Streaming) {
             self.touch();
@@ -203,8 +208,7 @@ impl Activity {
 
     /// Polls `work` under the deadline: `None` when it has passed, but for that of [`Phase::Waiting`], which `work` itself
     /// answers.
-    pub async fn attend<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        let mut work = pin!(work);
+    pub async fn attend<T>(&self, mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         poll_fn(|context| {
             self.watched_by(context);
             if self.expired() && self.phase.get() != Phase::Waiting {

@@ -6,14 +6,16 @@ use std::task::Poll;
 
 use http::{Method, Version};
 
+use super::body::ResponseBody;
 use super::connection::{Client, Phase};
 use super::exchange::{Outcome, exchange};
 use super::problem::Problem;
 use super::record::Record;
 use super::reply::Reply;
 use super::worker::Worker;
+use crate::config::Limits;
 use crate::http1::{
-    HeadFault, HeadLimits, IncomingBody, Name, RequestHead, ServerConnection, Turn, Unfinished,
+    HeadFault, HeadLimits, Incoming, Malformed, Name, ServerConnection, Shortcut, Turn, Unfinished,
 };
 use crate::upstream::{Request, RequestBody};
 
@@ -21,17 +23,17 @@ use crate::upstream::{Request, RequestBody};
 pub async fn converse(worker: &Rc<Worker>, client: &Rc<Client>, connection: ServerConnection) {
     let (limits, most_unread) = {
         let limits = &worker.generation().settings.config.limits;
-        (HeadLimits { bytes: limits.header_bytes, lines: limits.headers }, limits.peek_bytes)
+        (head_limits(limits), limits.peek_bytes)
     };
     loop {
         let (head, incoming) = match next_request(client, &connection, limits).await {
             Ok(Some(request)) => request,
             Ok(None) => return,
-            Err(fault) => return refuse(worker, client, &connection, &fault, most_unread).await,
+            Err(fault) => return Box::pin(refuse(worker, client, &connection, &fault, most_unread)).await,
         };
         let turn = Turn::of(&head);
         let asks_for_upgrade = head.fields.has(Name::Upgrade);
-        let body = RequestBody::http1(incoming, &client.activity.received);
+        let body = RequestBody::http1(incoming, &client.activity.inflow);
         let Some(outcome) = answer(worker, client, &connection, Request { head, body }).await else { return };
         let reply = match outcome {
             Outcome::Reply(reply) => reply,
@@ -39,32 +41,36 @@ pub async fn converse(worker: &Rc<Worker>, client: &Rc<Client>, connection: Serv
                 if connection.respond(turn, &reply.head, &mut Some(reply.body), false).await.is_ok()
                     && let Some(stream) = connection.into_stream()
                 {
-                    tunnel.run(stream).await;
+                    Box::pin(tunnel.run(stream)).await;
                 }
                 return;
             }
         };
-        let keeps = give(client, &connection, turn, reply).await;
+        let keeps = give(worker, client, &connection, turn, reply).await;
         // What was sent for the protocol that was asked for, whoever refused it and why, is no request of this one.
         if keeps == Some(true) && asks_for_upgrade && connection.has_more() {
-            return refuse(worker, client, &connection, &HeadFault::Malformed(UPGRADE), most_unread).await;
+            let fault = HeadFault::Malformed(Malformed::Upgrade);
+            return Box::pin(refuse(worker, client, &connection, &fault, most_unread)).await;
         }
         match keeps {
-            Some(true) if connection.skip_body(most_unread).await => {}
-            Some(_) => return connection.linger(most_unread).await,
+            Some(true) if connection.is_read() || Box::pin(connection.skip_body(most_unread)).await => {}
+            Some(_) => return Box::pin(connection.linger(most_unread)).await,
             None => return,
         }
     }
 }
 
-const UPGRADE: crate::http1::Malformed = crate::http1::Malformed::Upgrade;
+/// What a head may have, whatever it comes by.
+pub fn head_limits(limits: &Limits) -> HeadLimits {
+    HeadLimits { bytes: limits.header_bytes, lines: limits.headers }
+}
 
 /// The next request; `None` when there will be none.
 async fn next_request(
     client: &Client,
     connection: &ServerConnection,
     limits: HeadLimits,
-) -> Result<Option<(Box<RequestHead>, IncomingBody)>, HeadFault> {
+) -> Result<Option<Incoming>, HeadFault> {
     poll_fn(|context| {
         let polled = connection.poll_request(context, limits);
         if polled.is_pending() {
@@ -98,10 +104,18 @@ async fn answer(
 }
 
 /// Sends the answer. Says whether the connection can be used again; `None`: it is broken.
-async fn give(client: &Client, connection: &ServerConnection, turn: Turn, reply: Reply) -> Option<bool> {
+async fn give(
+    worker: &Worker,
+    client: &Client,
+    connection: &ServerConnection,
+    turn: Turn,
+    reply: Reply,
+) -> Option<bool> {
     let close = reply.last || client.activity.is_draining();
     let mut body = Some(reply.body);
-    match connection.respond(turn, &reply.head, &mut body, close).await {
+    let shortcut =
+        Shortcut { pipes: &worker.pipes, source: ResponseBody::source, moved: ResponseBody::moved };
+    match connection.respond_by(turn, &reply.head, &mut body, close, Some(&shortcut)).await {
         Ok(keeps) => Some(keeps),
         Err(Unfinished::Cut) => None,
         // Nothing of the answer was on its way to the client when the upstream broke off, or when the rest of the request

@@ -118,6 +118,8 @@ async fn answer(
     let (method, has_token) = (head.method.as_str(), !matches!(known, Ok(None)));
     let facts = classify::Head { method, upgrade: seen.websocket, has_token };
     let access = match facts.classify(rule) {
+        // The edge has classified it, and its API asked for this.
+        _ if seen.replay && entry == Entry::Hop => Access::Write,
         Classified::As(access) => access,
         Classified::GraphQl(_) if known.is_err() => Access::Write,
         Classified::GraphQl(graphql) => {
@@ -222,7 +224,7 @@ fn normalise(head: &mut RequestHead, seen: &Seen) -> Result<(), Problem> {
         (Some(authority), Some(host)) if !is_same_host(authority, host) => return Err(Problem::BadRequest),
         (_, Some(host)) if !host.is_empty() && headers::is_host(host) => {}
         // An authority of HTTP/2, or of an HTTP/1.0 that knows of no other place for it.
-        (Some(authority), None) if optional => {
+        (Some(authority), None) if optional && headers::is_host(authority.as_str().as_bytes()) => {
             let host = authority.clone();
             head.fields.add("host", host.as_str().as_bytes());
         }

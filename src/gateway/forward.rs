@@ -157,7 +157,11 @@ impl Forwarding<'_> {
         drop(response);
         record.access = again.access();
         Self::note(record, &again);
-        let mut outgoing = Some(*request);
+        let mut request = *request;
+        if again.leaves_region() {
+            request.head.fields.add(headers::REPLAY, b"home");
+        }
+        let mut outgoing = Some(request);
         match self.send(record, &again, &mut outgoing, RegionSet::EMPTY).await {
             Ok(response) => Ok(self.reply(&again, response)),
             Err(fault) => {

@@ -18,7 +18,7 @@ pub const DATABASE: &str = "residency-database";
 pub const SUBJECT: &str = "residency-subject";
 pub const MODE: &str = "residency-mode";
 pub const SIGNATURE: &str = "residency-signature";
-/// An API's wish to have the request again, at its subject's home.
+/// An API's wish to have the request again, at its subject's home; and, on the internal listener, that this is it.
 pub const REPLAY: &str = "residency-replay";
 /// The region whose edge sent the request on. Believed on the internal listener only.
 pub const HOP: &str = "residency-hop";
@@ -35,8 +35,8 @@ pub struct Seen {
     pub websocket: bool,
     /// `TE: trailers`.
     pub takes_trailers: bool,
-    /// It came over a hop, and says from where.
-    pub hop: bool,
+    /// A replay: it writes, whatever its method. Believed on the internal listener only.
+    pub replay: bool,
 }
 
 /// Takes out what must not pass: hop-by-hop headers, those that `Connection` names, and our own. One pass, and a second only
@@ -82,7 +82,7 @@ pub fn strip(fields: &mut Fields, keep_forwarded: bool) -> Seen {
             false
         }
         Name::Residency => {
-            seen.hop |= field.name_text.eq_ignore_ascii_case(HOP.as_bytes());
+            seen.replay |= field.name_text.eq_ignore_ascii_case(REPLAY.as_bytes());
             false
         }
         Name::Alias

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use super::conversation::converse;
 use super::multiplex::multiplex;
 use super::worker::{Listed, Worker};
 use crate::domain::decide::Entry;
-use crate::http1::{ServerConnection, Stream};
+use crate::http1::{Prefixed, ServerConnection, Stream};
 use crate::tls;
 
 /// Connections the kernel may hold for us before they are accepted.
@@ -61,9 +62,7 @@ pub async fn accept_forever(
                 // Listed before anything else is accepted, so that the limit holds in a burst, too.
                 let activity = Activity::new(&worker.clock, &worker.generation().settings.config.timeouts);
                 let listed = worker.list(&activity);
-                tokio::task::spawn_local(async move {
-                    welcome(&worker, stream, peer.ip(), door, activity, listed).await;
-                });
+                tokio::task::spawn_local(welcome(worker, stream, peer.ip(), door, activity, listed));
             }
             Err(error) => {
                 tracing::warn!(%error, "no connection accepted");
@@ -73,8 +72,10 @@ pub async fn accept_forever(
     }
 }
 
+/// Serves one connection to its end. What is large and soon over is boxed: every connection carries this future's state for as
+/// long as it lives.
 async fn welcome(
-    worker: &Rc<Worker>,
+    worker: Rc<Worker>,
     stream: TcpStream,
     address: IpAddr,
     door: Door,
@@ -83,11 +84,43 @@ async fn welcome(
 ) {
     // An error here means that the peer has gone already; reading will say so.
     let _ = stream.set_nodelay(true);
+    let greeted = Box::pin(greet(&worker, stream, address, door, &activity)).await;
+    let (peer, connection) = match greeted {
+        Some(Greeted::Http1(peer, connection)) => (peer, connection),
+        Some(Greeted::Http2(peer, stream)) => {
+            let _listed = listed;
+            return Box::pin(multiplex(&worker, &peer, &activity, stream)).await;
+        }
+        None => return,
+    };
+    let client = Rc::new(Client { peer, activity, listed: Some(listed), open: None });
+    client.activity.attend(pin!(converse(&worker, &client, connection))).await;
+}
+
+/// Who is there, and what is spoken.
+enum Greeted {
+    Http1(Rc<Peer>, ServerConnection),
+    Http2(Rc<Peer>, Prefixed),
+}
+
+/// Shakes hands where that is due, and finds out what is spoken.
+async fn greet(
+    worker: &Rc<Worker>,
+    stream: TcpStream,
+    address: IpAddr,
+    door: Door,
+    activity: &Rc<Activity>,
+) -> Option<Greeted> {
     if door == Door::Plain {
         let peer = Peer::new(address, Entry::Edge, false);
+        let connection = ServerConnection::new(Stream::Tcp(stream), Rc::clone(&activity.moved));
         let http2 = worker.generation().settings.config.listen.http2;
-        let protocols = if http2 { Protocols::ByPreface } else { Protocols::Http1 };
-        return serve(worker, peer, activity, listed, Stream::Tcp(stream), protocols).await;
+        let first = poll_fn(|context| connection.poll_preface(context));
+        return if http2 && activity.attend(pin!(first)).await?.ok()? {
+            Some(Greeted::Http2(peer, connection.into_stream()?))
+        } else {
+            Some(Greeted::Http1(peer, connection))
+        };
     }
     // The settings at the start of the connection; not held while it lasts.
     let settings = Arc::clone(&worker.generation().settings);
@@ -106,67 +139,36 @@ async fn welcome(
     generation.metrics.tls_handshake(matches!(shaken, Ok(Ok(_))));
     let stream = match shaken {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
-        Err(_) => return tracing::debug!("TLS handshake took too long"),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "TLS handshake failed");
+            return None;
+        }
+        Err(_) => {
+            tracing::debug!("TLS handshake took too long");
+            return None;
+        }
     };
-    let facts = tls::handshake_facts(stream.get_ref().1);
-    generation.metrics.tls_session(facts.is_tls13, facts.is_resumed);
-    drop(generation);
     let (_, session) = stream.get_ref();
+    let facts = tls::handshake_facts(session);
+    generation.metrics.tls_session(facts.is_tls13, facts.is_resumed);
     let entry = if door == Door::Internal {
         let region = tls::peer_region(session);
         if region.as_deref().and_then(|name| settings.config.topology.region(name)).is_none() {
-            return tracing::warn!(?region, "a peer's certificate names no region of ours");
+            tracing::warn!(?region, "a peer's certificate names no region of ours");
+            return None;
         }
         Entry::Hop
     } else {
         Entry::Edge
     };
-    let protocols = match session.alpn_protocol() {
-        Some(b"h2") => Protocols::Http2,
-        _ => Protocols::Http1,
-    };
-    drop(settings);
     let peer = Peer::new(address, entry, true);
-    serve(worker, peer, activity, listed, Stream::Tls(Box::new(stream.into())), protocols).await;
-}
-
-/// What is spoken on a connection.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Protocols {
-    Http1,
-    Http2,
-    /// The client's first bytes tell.
-    ByPreface,
-}
-
-async fn serve(
-    worker: &Rc<Worker>,
-    peer: Rc<Peer>,
-    activity: Rc<Activity>,
-    listed: Listed,
-    stream: Stream,
-    protocols: Protocols,
-) {
-    if protocols == Protocols::Http2 {
-        let _listed = listed;
-        return Box::pin(multiplex(worker, &peer, &activity, stream)).await;
-    }
-    let connection = ServerConnection::new(stream, Rc::clone(&activity.moved));
-    if protocols == Protocols::ByPreface {
-        let first = activity.attend(poll_fn(|context| connection.poll_preface(context))).await;
-        match first {
-            Some(Ok(false)) => {}
-            Some(Ok(true)) => {
-                let _listed = listed;
-                let Some(stream) = connection.into_stream() else { return };
-                return Box::pin(multiplex(worker, &peer, &activity, stream)).await;
-            }
-            Some(Err(_)) | None => return,
-        }
-    }
-    let client = Client { peer, activity: Rc::clone(&activity), listed: Some(listed), open: None };
-    activity.attend(converse(worker, &Rc::new(client), connection)).await;
+    let http2 = session.alpn_protocol() == Some(b"h2");
+    let stream = Stream::Tls(Box::new(stream.into()));
+    Some(if http2 {
+        Greeted::Http2(peer, Prefixed::new(bytes::Bytes::new(), stream))
+    } else {
+        Greeted::Http1(peer, ServerConnection::new(stream, Rc::clone(&activity.moved)))
+    })
 }
 
 /// An address in use, with what to do about it.

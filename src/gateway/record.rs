@@ -65,7 +65,7 @@ impl Record {
             subject: None,
             served_by: None,
             upstream: None,
-            body_bytes_before: client.activity.received.get(),
+            body_bytes_before: client.activity.inflow.received(),
             bytes_out: 0,
             last: false,
         }
@@ -94,11 +94,6 @@ impl Ending {
         self.client.activity.look();
     }
 
-    /// Nothing moved on the client's connection for longer than a stream may rest.
-    pub fn stalled(&self) -> bool {
-        self.client.activity.expired()
-    }
-
     pub fn activity(&self) -> Rc<Activity> {
         Rc::clone(&self.client.activity)
     }
@@ -120,7 +115,7 @@ impl Drop for Ending {
         self.client.activity.enter(Phase::Idle);
         let ended = clock::now();
         let duration = ended.saturating_duration_since(self.record.started);
-        let received = self.client.activity.received.get() - self.record.body_bytes_before;
+        let received = self.client.activity.inflow.received() - self.record.body_bytes_before;
         let Record { status, decision, jurisdiction, .. } = self.record;
         let generation = &self.generation;
         let access = self.access();

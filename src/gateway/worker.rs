@@ -19,6 +19,7 @@ use super::settings::Settings;
 use super::signer::Signer;
 use crate::auth::TokenCache;
 use crate::clock::{CoarseClock, TICK};
+use crate::http1::Pipes;
 use crate::telemetry::{AccessLogHandle, AccessRecord, WorkerMetrics};
 use crate::upstream::{Limits, Upstreams};
 
@@ -27,6 +28,7 @@ pub struct Worker {
     pub index: usize,
     pub gateway: Arc<Gateway>,
     pub clock: Arc<CoarseClock>,
+    pub pipes: Rc<Pipes>,
     generation: RefCell<Rc<Generation>>,
     /// Connections, and the streams of those that have many: all that have a deadline.
     activities: RefCell<HashMap<u64, Rc<Activity>>>,
@@ -63,6 +65,7 @@ impl Worker {
             index,
             gateway,
             clock,
+            pipes: Rc::default(),
             generation,
             activities: RefCell::default(),
             next_activity: Cell::new(0),

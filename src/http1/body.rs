@@ -53,6 +53,24 @@ impl Decoder {
         }
     }
 
+    /// Bytes to come of a body whose length is known.
+    pub(super) const fn exact_left(&self) -> Option<u64> {
+        match self {
+            Self::Exact(left) => Some(*left),
+            _ => None,
+        }
+    }
+
+    /// `count` bytes went past the buffers.
+    pub(super) fn moved(&mut self, count: u64) {
+        if let Self::Exact(left) = self {
+            *left -= count;
+            if *left == 0 {
+                *self = Self::Done;
+            }
+        }
+    }
+
     pub(super) fn poll_frame(&mut self, wire: &mut Wire, context: &mut Context<'_>) -> PolledFrame {
         let polled = self.poll(wire, context);
         if let Poll::Ready(Some(Err(_))) = polled {

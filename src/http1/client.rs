@@ -10,10 +10,11 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Version};
 
 use super::body::{Decoder, PolledFrame};
-use super::fault::{HeadFault, Malformed};
+use super::fault::{BodyFault, HeadFault, Malformed};
 use super::framing::Length;
 use super::head::{HeadLimits, RequestHead, ResponseHead};
 use super::name::Name;
+use super::relay::{self, Pipe};
 use super::server::lists;
 use super::stream::{Prefixed, Stream};
 use super::wire::Wire;
@@ -92,6 +93,11 @@ impl ClientConnection {
         self.wire.written() > self.written_before
     }
 
+    /// All that was queued is on its way.
+    pub fn is_flushed(&self) -> bool {
+        self.wire.outbox.is_empty()
+    }
+
     /// More of the body may be queued.
     pub fn has_room(&self) -> bool {
         self.wire.outbox.has_room()
@@ -145,6 +151,31 @@ impl ClientConnection {
             self.decoder.settle(&mut self.wire);
         }
         polled
+    }
+
+    /// So much of the body is to come, and none of it has been read: it can be moved by [`ClientConnection::poll_into`].
+    pub(super) fn can_be_moved(&self) -> bool {
+        self.wire.stream_is_plain()
+            && self.wire.unread().is_empty()
+            && self.decoder.exact_left().is_some_and(|left| left >= relay::LEAST)
+    }
+
+    /// Moves the body's next bytes into an empty pipe. 0: there are none left.
+    pub(super) fn poll_into(
+        &mut self,
+        context: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<Result<usize, BodyFault>> {
+        let Some(left) = self.decoder.exact_left() else { return Poll::Ready(Ok(0)) };
+        match ready!(self.wire.bare().poll_into(context, pipe, left)) {
+            Ok(0) => Poll::Ready(Err(BodyFault::Cut)),
+            Ok(count) => {
+                self.decoder.moved(count as u64);
+                self.wire.count(count, 0);
+                Poll::Ready(Ok(count))
+            }
+            Err(error) => Poll::Ready(Err(BodyFault::Io(error))),
+        }
     }
 
     /// The response has no more to come.

@@ -13,10 +13,12 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use http_body::Body;
 
 use super::body::{Decoder, IncomingBody, PolledFrame};
+use super::client::ClientConnection;
 use super::fault::HeadFault;
 use super::framing::{Length, has_no_body};
 use super::head::{HeadLimits, RequestHead, ResponseHead};
 use super::name::Name;
+use super::relay::{Lent, Pipes};
 use super::stream::{Prefixed, Stream};
 use super::wire::{Moved, Wire};
 
@@ -49,9 +51,6 @@ pub(super) struct Side {
     skipped: bool,
 }
 
-/// A request as it comes.
-type Request = (Box<RequestHead>, IncomingBody);
-
 /// Whether a client waits to be told to send its body (RFC 9110 section 10.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expects {
@@ -63,6 +62,19 @@ enum Expects {
     Either,
 }
 
+/// How bytes of a body `B` can go from socket to socket, past this process.
+#[derive(Debug, Clone, Copy)]
+pub struct Shortcut<'a, B> {
+    pub pipes: &'a Rc<Pipes>,
+    /// The connection that the body's next bytes come from, while there is nothing else to do for the body.
+    pub source: fn(&mut B) -> Option<&mut ClientConnection>,
+    /// So many of its bytes went to the client.
+    pub moved: fn(&mut B, usize),
+}
+
+/// The client has a part of the response and will not get the rest.
+struct Broken;
+
 /// What of the request a response depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Turn {
@@ -71,6 +83,9 @@ pub struct Turn {
     /// The client can use the connection again.
     keeps: bool,
 }
+
+/// A request whose body is still to be read.
+pub type Incoming = (Box<RequestHead>, IncomingBody);
 
 /// Why a response did not get through.
 #[derive(Debug)]
@@ -134,7 +149,7 @@ impl ServerConnection {
         &self,
         context: &mut Context<'_>,
         limits: HeadLimits,
-    ) -> Poll<Result<Option<Request>, HeadFault>> {
+    ) -> Poll<Result<Option<Incoming>, HeadFault>> {
         let mut side = self.side.borrow_mut();
         let polled = side.poll_head(context, limits);
         if polled.is_pending() {
@@ -176,6 +191,21 @@ impl ServerConnection {
     where
         B: Body<Data = Bytes> + Unpin,
     {
+        self.respond_by(turn, head, body, close, None).await
+    }
+
+    /// The same, with a shortcut for bodies that come from a socket.
+    pub async fn respond_by<B>(
+        &self,
+        turn: Turn,
+        head: &ResponseHead,
+        body: &mut Option<B>,
+        close: bool,
+        shortcut: Option<&Shortcut<'_, B>>,
+    ) -> Result<bool, Unfinished<B::Error>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
         let none = turn.is_head || has_no_body(head.status);
         if none {
             *body = None;
@@ -203,6 +233,8 @@ impl ServerConnection {
         };
         let (written_before, keeps) = began;
         let mut trailers: Option<HeaderMap> = None;
+        let shortcut = shortcut.filter(|_| matches!(length, Length::Exact(_)));
+        let mut pipe = None;
         poll_fn(|context| {
             loop {
                 let mut side = self.side.borrow_mut();
@@ -213,6 +245,11 @@ impl ServerConnection {
                     }
                     return Poll::Ready(flushed.map(|()| keeps).map_err(|_| Unfinished::Cut));
                 };
+                if let Some(shortcut) = shortcut
+                    && ready!(side.poll_shortcut(context, shortcut, &mut pipe, source)).is_err()
+                {
+                    return Poll::Ready(Err(Unfinished::Cut));
+                }
                 if !side.wire.outbox.has_room() && ready!(side.wire.poll_flush(context)).is_err() {
                     return Poll::Ready(Err(Unfinished::Cut));
                 }
@@ -230,8 +267,6 @@ impl ServerConnection {
                         let unsent = wire.written() == written_before;
                         if unsent {
                             wire.outbox.clear();
-                        }
-                        if unsent {
                             wire.break_on_drop(false);
                             return Poll::Ready(Err(Unfinished::Unsent(error)));
                         }
@@ -254,6 +289,11 @@ impl ServerConnection {
         .await
     }
 
+    /// The request's body was read to its end.
+    pub fn is_read(&self) -> bool {
+        self.side.borrow().decoder.is_done()
+    }
+
     /// Reads what is left of the request's body, up to `most` bytes, so that another request can follow.
     pub async fn skip_body(&self, most: usize) -> bool {
         // Whoever still holds the body gets no more of it.
@@ -273,9 +313,6 @@ impl ServerConnection {
             }
             Poll::Ready(true)
         });
-        if self.side.borrow().decoder.is_done() {
-            return true;
-        }
         tokio::time::timeout(LINGER, skipping).await.unwrap_or(false)
     }
 
@@ -323,6 +360,49 @@ impl Side {
     /// Whether the connection is still at the request with that number.
     pub(super) const fn is_at(&self, turn: u64) -> bool {
         self.turn == turn
+    }
+
+    /// Moves what can be moved of a body. Ready when the rest, if there is one, has to be read.
+    fn poll_shortcut<B>(
+        &mut self,
+        context: &mut Context<'_>,
+        shortcut: &Shortcut<'_, B>,
+        lent: &mut Option<Lent>,
+        body: &mut B,
+    ) -> Poll<Result<(), Broken>> {
+        if lent.is_none() {
+            let can_be_moved = (shortcut.source)(body).is_some_and(|source| source.can_be_moved());
+            if !can_be_moved || !self.wire.stream_is_plain() {
+                return Poll::Ready(Ok(()));
+            }
+            if ready!(self.wire.poll_flush(context)).is_err() {
+                return Poll::Ready(Err(Broken));
+            }
+            *lent = shortcut.pipes.lend();
+        }
+        let Some(lending) = lent else { return Poll::Ready(Ok(())) };
+        let pipe = lending.pipe();
+        loop {
+            while !pipe.is_empty() {
+                match ready!(self.wire.bare().poll_out_of(context, pipe)) {
+                    Ok(count @ 1..) => {
+                        self.wire.count(0, count);
+                        (shortcut.moved)(body, count);
+                    }
+                    Ok(0) | Err(_) => return Poll::Ready(Err(Broken)),
+                }
+            }
+            let source = (shortcut.source)(body);
+            match source.map_or(Poll::Ready(Ok(0)), |source| source.poll_into(context, pipe)) {
+                Poll::Ready(Ok(0)) => {
+                    *lent = None;
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken)),
+                Poll::Pending => return self.poll_gone(context).map(|()| Err(Broken)),
+            }
+        }
     }
 
     fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {

@@ -2,13 +2,15 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
+
+use super::relay::Pipe;
 
 /// An open connection.
 #[derive(Debug)]
@@ -42,6 +44,60 @@ impl Stream {
         if let Self::Tcp(stream) = self {
             // A socket that takes no options is broken already.
             let _ = socket2::SockRef::from(stream).set_linger(breaks.then_some(Duration::ZERO));
+        }
+    }
+}
+
+impl Stream {
+    /// Its bytes can go past this process.
+    pub(super) const fn is_plain(&self) -> bool {
+        matches!(self, Self::Tcp(_) | Self::Unix(_))
+    }
+
+    /// Moves up to `most` bytes of it into an empty pipe; 0 at its end.
+    pub(super) fn poll_into(
+        &self,
+        context: &mut Context<'_>,
+        pipe: &mut Pipe,
+        most: u64,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let moved = match self {
+                Self::Tcp(stream) => {
+                    ready!(stream.poll_read_ready(context))?;
+                    stream.try_io(Interest::READABLE, || pipe.fill(stream, most))
+                }
+                Self::Unix(stream) => {
+                    ready!(stream.poll_read_ready(context))?;
+                    stream.try_io(Interest::READABLE, || pipe.fill(stream, most))
+                }
+                Self::Tls(_) => return Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
+            };
+            match moved {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                moved => return Poll::Ready(moved),
+            }
+        }
+    }
+
+    /// Moves what a pipe holds into it.
+    pub(super) fn poll_out_of(&self, context: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        loop {
+            let moved = match self {
+                Self::Tcp(stream) => {
+                    ready!(stream.poll_write_ready(context))?;
+                    stream.try_io(Interest::WRITABLE, || pipe.drain(stream))
+                }
+                Self::Unix(stream) => {
+                    ready!(stream.poll_write_ready(context))?;
+                    stream.try_io(Interest::WRITABLE, || pipe.drain(stream))
+                }
+                Self::Tls(_) => return Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
+            };
+            match moved {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                moved => return Poll::Ready(moved),
+            }
         }
     }
 }

@@ -4,10 +4,11 @@ use http::header::{COOKIE, HeaderMap};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Response};
 
-use super::fault::Malformed;
+use super::chunked::may_trail;
+use super::fault::{HeadFault, Malformed};
 use super::fields::Fields;
 use super::framing::{self, Length};
-use super::head::{RequestHead, ResponseHead, is_target};
+use super::head::{HeadLimits, RequestHead, ResponseHead, is_target};
 use super::name::Name;
 
 impl Fields {
@@ -39,12 +40,23 @@ impl Fields {
     }
 }
 
+/// The trailers that pass: all but those that would change what was understood of the head (RFC 9110 section 6.5.1), as from a
+/// chunked body.
+pub fn passing_trailers(trailers: HeaderMap) -> HeaderMap {
+    let passes = |name: &HeaderName| may_trail(name.as_str().as_bytes());
+    if trailers.keys().all(passes) {
+        return trailers;
+    }
+    let lines = trailers.iter().filter(|(name, _)| passes(name));
+    lines.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
 impl RequestHead {
     /// A request that came over HTTP/2. `ended`: it has no body.
-    pub fn of_http2(parts: Parts, ended: bool) -> Result<Self, Malformed> {
+    pub fn of_http2(parts: Parts, ended: bool, limits: HeadLimits) -> Result<Self, HeadFault> {
         let fields = Fields::from_map(&parts.headers);
         if fields.has(Name::Alias) {
-            return Err(Malformed::Alias);
+            return Err(Malformed::Alias.into());
         }
         let uri = parts.uri.into_parts();
         let target = uri.path_and_query.ok_or(Malformed::Target)?;
@@ -53,10 +65,15 @@ impl RequestHead {
             text => text.starts_with('/'),
         };
         if !in_place || !target.as_str().bytes().all(is_target) {
-            return Err(Malformed::Target);
+            return Err(Malformed::Target.into());
+        }
+        // As it would be written in HTTP/1.1, where it may go next.
+        let lines = fields.iter().map(|field| field.name_text.len() + field.value.len() + 4);
+        if fields.len() > limits.lines || target.as_str().len() + lines.sum::<usize>() > limits.bytes {
+            return Err(HeadFault::TooLarge);
         }
         let length = match framing::of_request(parts.version, &fields)? {
-            Length::Exact(1..) if ended => return Err(Malformed::Length),
+            Length::Exact(1..) if ended => return Err(Malformed::Length.into()),
             _ if ended => Length::None,
             Length::None => Length::Chunked,
             length => length,

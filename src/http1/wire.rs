@@ -18,8 +18,10 @@ use super::stream::Stream;
 /// Room for a head: most requests and answers come whole in one read.
 const HEAD_ROOM: usize = 4 * 1024;
 
-/// Room for a body's next piece. Larger ones save system calls and lose the processor's cache.
-const BODY_ROOM: usize = 128 * 1024;
+/// Room for a body's next piece: from the least, doubled whenever a read fills it, halved when reads bring little. Large pieces
+/// save wake-ups on both sides, which cost more than the processor's cache that is lost (`benches/TRIED.md`).
+const LEAST_BODY_ROOM: usize = 64 * 1024;
+const MOST_BODY_ROOM: usize = 512 * 1024;
 
 /// Bytes that went through a connection, for whoever watches that it lives.
 #[derive(Debug, Default)]
@@ -33,6 +35,7 @@ pub(super) struct Wire {
     stream: Stream,
     /// Read and not yet taken.
     inbox: BytesMut,
+    body_room: usize,
     pub(super) outbox: Outbox,
     scan: Scan,
     moved: Rc<Moved>,
@@ -40,7 +43,14 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(stream: Stream, moved: Rc<Moved>) -> Self {
-        Self { stream, inbox: BytesMut::new(), outbox: Outbox::default(), scan: Scan::default(), moved }
+        Self {
+            stream,
+            inbox: BytesMut::new(),
+            body_room: LEAST_BODY_ROOM,
+            outbox: Outbox::default(),
+            scan: Scan::default(),
+            moved,
+        }
     }
 
     /// What was read and not yet taken.
@@ -82,8 +92,16 @@ impl Wire {
         context: &mut Context<'_>,
         expected: u64,
     ) -> Poll<io::Result<usize>> {
-        let room = usize::try_from(expected).unwrap_or(usize::MAX).clamp(HEAD_ROOM, BODY_ROOM);
-        self.poll_fill(context, room)
+        let room = usize::try_from(expected).unwrap_or(usize::MAX).clamp(HEAD_ROOM, self.body_room);
+        let polled = self.poll_fill(context, room);
+        if let Poll::Ready(Ok(count)) = polled {
+            if count >= self.body_room {
+                self.body_room = (2 * self.body_room).min(MOST_BODY_ROOM);
+            } else if count < self.body_room / 4 && room >= self.body_room {
+                self.body_room = (self.body_room / 2).max(LEAST_BODY_ROOM);
+            }
+        }
+        polled
     }
 
     pub(super) fn poll_small_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -139,6 +157,22 @@ impl Wire {
 
     pub(super) fn written(&self) -> u64 {
         self.moved.written.get()
+    }
+
+    /// The stream, for bytes that go past the buffers. Only while these are empty.
+    pub(super) fn bare(&self) -> &Stream {
+        debug_assert!(self.inbox.is_empty() && self.outbox.is_empty(), "bytes would overtake each other");
+        &self.stream
+    }
+
+    pub(super) fn stream_is_plain(&self) -> bool {
+        self.stream.is_plain()
+    }
+
+    /// Counts what went past the buffers.
+    pub(super) fn count(&self, read: usize, written: usize) {
+        self.moved.read.set(self.moved.read.get() + read as u64);
+        self.moved.written.set(self.moved.written.get() + written as u64);
     }
 
     /// Gives the buffers back while nothing is under way.

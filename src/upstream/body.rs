@@ -1,9 +1,9 @@
 //! Bodies on their way through: nothing is gathered, back-pressure passes from one side to the other.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -11,7 +11,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use super::connection::Connection;
 use super::endpoint::{InFlight, Lease};
 use crate::clock::Millis;
-use crate::http1::{BodyFault, IncomingBody, strip_trailers};
+use crate::http1::{BodyFault, ClientConnection, IncomingBody, passing_trailers};
 
 /// A request's body on its way to an upstream.
 #[derive(Debug, Default)]
@@ -19,8 +19,17 @@ pub struct RequestBody {
     /// What a bounded look ahead has read already.
     head: Option<Bytes>,
     rest: Rest,
-    /// Counts the bytes that came from the client.
-    received: Rc<Cell<u64>>,
+    inflow: Rc<Inflow>,
+}
+
+/// What a client sends, seen from where it is waited for.
+#[derive(Debug, Default)]
+pub struct Inflow {
+    /// Bytes of bodies that came.
+    received: Cell<u64>,
+    cut: Cell<bool>,
+    /// Of whoever sends the body on.
+    waker: RefCell<Option<Waker>>,
 }
 
 #[derive(Debug, Default)]
@@ -49,17 +58,51 @@ enum Source {
     },
 }
 
-impl RequestBody {
-    /// A client's HTTP/1.1 body as it comes; `received` counts its bytes.
-    pub fn http1(incoming: IncomingBody, received: &Rc<Cell<u64>>) -> Self {
-        let rest = if incoming.is_end_stream() { Rest::None } else { Rest::Http1(incoming) };
-        Self { head: None, rest, received: Rc::clone(received) }
+impl Inflow {
+    pub fn received(&self) -> u64 {
+        self.received.get()
     }
 
-    /// A client's HTTP/2 body as it comes; `received` counts its bytes.
-    pub fn http2(incoming: Incoming, received: &Rc<Cell<u64>>) -> Self {
+    /// Nothing more is to be taken: a body that is still on its way breaks off.
+    pub fn cut(&self) {
+        self.cut.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn note(&self, frame: &Frame<Bytes>) {
+        let count = frame.data_ref().map_or(0, Bytes::len) as u64;
+        self.received.set(self.received.get() + count);
+    }
+
+    fn poll_http2(
+        &self,
+        incoming: &mut Incoming,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        if self.cut.get() {
+            return Poll::Ready(Some(Err(BodyFault::Cut)));
+        }
+        let polled = poll_http2(incoming, context);
+        if polled.is_pending() {
+            *self.waker.borrow_mut() = Some(context.waker().clone());
+        }
+        polled
+    }
+}
+
+impl RequestBody {
+    /// A client's HTTP/1.1 body as it comes; `inflow` counts its bytes.
+    pub fn http1(incoming: IncomingBody, inflow: &Rc<Inflow>) -> Self {
+        let rest = if incoming.is_end_stream() { Rest::None } else { Rest::Http1(incoming) };
+        Self { head: None, rest, inflow: Rc::clone(inflow) }
+    }
+
+    /// A client's HTTP/2 body as it comes; `inflow` counts its bytes.
+    pub fn http2(incoming: Incoming, inflow: &Rc<Inflow>) -> Self {
         let rest = if incoming.is_end_stream() { Rest::None } else { Rest::Http2(incoming) };
-        Self { head: None, rest, received: Rc::clone(received) }
+        Self { head: None, rest, inflow: Rc::clone(inflow) }
     }
 
     /// A body that is here whole.
@@ -89,11 +132,10 @@ impl Body for RequestBody {
         let polled = match &mut this.rest {
             Rest::None => return Poll::Ready(None),
             Rest::Http1(body) => Pin::new(body).poll_frame(context),
-            Rest::Http2(body) => poll_http2(body, context),
+            Rest::Http2(body) => this.inflow.poll_http2(body, context),
         };
         if let Poll::Ready(Some(Ok(frame))) = &polled {
-            let count = frame.data_ref().map_or(0, Bytes::len) as u64;
-            this.received.set(this.received.get() + count);
+            this.inflow.note(frame);
         }
         polled
     }
@@ -135,6 +177,14 @@ impl UpstreamBody {
 
     pub(super) fn http2(incoming: Incoming, in_flight: InFlight) -> Self {
         Self { source: Source::Http2 { incoming, _in_flight: in_flight } }
+    }
+
+    /// The connection that the next bytes come from, while there is nothing else to do for the body.
+    pub fn source(&mut self) -> Option<&mut ClientConnection> {
+        match &mut self.source {
+            Source::Pooled(lease, _) => lease.connection().source(),
+            _ => None,
+        }
     }
 
     fn give_back_if_ended(&mut self) {
@@ -203,16 +253,14 @@ impl Body for UpstreamBody {
     }
 }
 
-/// The next frame of what comes over HTTP/2, whose trailers nobody has looked at.
 fn poll_http2(
-    body: &mut Incoming,
+    incoming: &mut Incoming,
     context: &mut Context<'_>,
 ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
-    let polled = Pin::new(body).poll_frame(context).map_err(BodyFault::Stream);
-    polled.map_ok(|mut frame| {
-        if let Some(trailers) = frame.trailers_mut() {
-            strip_trailers(trailers);
-        }
-        frame
+    Pin::new(incoming).poll_frame(context).map(|polled| {
+        polled.map(|frame| match frame.map_err(BodyFault::Stream)?.into_trailers() {
+            Ok(trailers) => Ok(Frame::trailers(passing_trailers(trailers))),
+            Err(frame) => Ok(frame),
+        })
     })
 }

@@ -148,28 +148,37 @@ impl Target {
             return Err(SendFault(FaultKind::Exhausted));
         }
         let in_flight = InFlight::new(self);
+        self.link.touch(clock.now());
         loop {
-            let open = self.link.sender();
-            let reused = open.is_some();
-            let sender = match open {
-                Some(sender) => {
-                    self.counted.metrics.upstream_reused(self.counted.region);
-                    sender
-                }
-                None => {
-                    let stream = self.connect(clock).await.map_err(SendFault)?;
-                    self.opened_one();
-                    let target = Rc::downgrade(self);
-                    let ended = move || target.upgrade().into_iter().for_each(|target| target.closed_one());
-                    self.link.start(stream, ended).await?
-                }
-            };
-            match http2::exchange(sender, outgoing).await {
+            let (way, reused) = self.way(clock).await?;
+            match self.link.exchange(way, outgoing).await {
                 Ok((head, body)) => return Ok(Response { head, body: UpstreamBody::http2(body, in_flight) }),
-                Err(SendFault(FaultKind::Closed)) if reused && outgoing.is_some() => self.link.close(),
+                // It ended, or takes no more, in this very moment: another one may serve.
+                Err(SendFault(FaultKind::Closed)) if reused && outgoing.is_some() => {}
                 Err(fault) => return Err(self.failed(fault)),
             }
         }
+    }
+
+    /// The way onto the HTTP/2 connection, and whether there was one already.
+    async fn way(self: &Rc<Self>, clock: &CoarseClock) -> Result<(http2::Way, bool), SendFault> {
+        let reused = |way| {
+            self.counted.metrics.upstream_reused(self.counted.region);
+            (way, true)
+        };
+        if let Some(way) = self.link.way() {
+            return Ok(reused(way));
+        }
+        let Some(_turn) = self.link.turn().await else { return Err(SendFault(FaultKind::Connect)) };
+        if let Some(way) = self.link.way() {
+            return Ok(reused(way));
+        }
+        let stream = self.connect(clock).await.map_err(SendFault).inspect_err(|_| self.link.failed())?;
+        let way = self.link.start(stream, Open::new(self)).await.inspect_err(|_| self.link.failed())?;
+        if self.retired.get() {
+            self.link.close();
+        }
+        Ok((way, false))
     }
 
     /// Sends a request that may be upgraded, on a connection of its own.
@@ -230,6 +239,7 @@ impl Target {
 
     pub(super) fn sweep(&self, now: Millis) {
         let oldest = now.saturating_sub(millis(self.limits.idle));
+        self.link.sweep(self.in_flight.get() > 0, now, oldest);
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
         idle.retain(|one| one.since >= oldest);
@@ -316,6 +326,22 @@ impl Drop for Lease {
         if self.connection.is_some() {
             self.in_flight.0.closed_one();
         }
+    }
+}
+
+/// A connection that is counted as open.
+struct Open(Rc<Target>);
+
+impl Open {
+    fn new(target: &Rc<Target>) -> Self {
+        target.opened_one();
+        Self(Rc::clone(target))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.closed_one();
     }
 }
 

@@ -1,11 +1,16 @@
 //! The way to an upstream: plain TCP or a unix socket within a region, mutual TLS between regions.
 
-use std::io;
+use std::cell::Cell;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
@@ -51,5 +56,75 @@ impl Dial {
             }
         };
         tokio::time::timeout(limit, open).await.map_err(|_| io::ErrorKind::TimedOut)?
+    }
+}
+
+/// How many bytes came on a connection.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Heard(Rc<Cell<u64>>);
+
+impl Heard {
+    pub(super) fn count(&self) -> u64 {
+        self.0.get()
+    }
+
+    /// Both tell of the same connection.
+    pub(super) fn same(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// A stream that counts what comes.
+pub(super) struct Listening {
+    stream: Stream,
+    heard: Heard,
+}
+
+impl Listening {
+    pub(super) const fn new(stream: Stream, heard: Heard) -> Self {
+        Self { stream, heard }
+    }
+}
+
+impl AsyncRead for Listening {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.heard.0.set(self.heard.count() + (buffer.filled().len() - before) as u64);
+        polled
+    }
+}
+
+impl AsyncWrite for Listening {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

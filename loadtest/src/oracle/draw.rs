@@ -215,6 +215,9 @@ fn errand(dice: &mut Dice, purpose: Purpose) -> (Method, String, Meaning) {
                 0 => Country::Garbled(dice.pick::<&str>(GARBLED)),
                 1 if dice.chance(500) => Country::Missing,
                 1 => Country::TooDeep,
+                2 if dice.chance(500) => {
+                    Country::Twice(dice.pick::<&str>(COUNTRIES), dice.pick::<&str>(COUNTRIES))
+                }
                 _ => Country::Named(dice.pick::<&str>(COUNTRIES)),
             };
             let path = *dice.pick(&["/signup", "/login"]);
@@ -239,7 +242,7 @@ fn body(dice: &mut Dice, id: u64, method: &Method, purpose: Purpose, meaning: Me
         return Body { manner: Manner::Upgrade, ..Body::default() };
     }
     if let Meaning::Arrival(country) = meaning {
-        let text = arrival(dice, id, country);
+        let text = arrival(id, country);
         let length = text.len() + dice.between(0..=40);
         let chunks = dice.between(1..=4);
         let manner = if dice.chance(300) { Manner::Chunked(chunks) } else { Manner::Whole };
@@ -266,13 +269,12 @@ fn body(dice: &mut Dice, id: u64, method: &Method, purpose: Purpose, meaning: Me
 }
 
 /// The body of a sign-up or a login.
-fn arrival(dice: &mut Dice, id: u64, country: Country) -> String {
+fn arrival(id: u64, country: Country) -> String {
     let mut text = format!("{{\"email\":\"{id:x}@people.example\"");
-    // Of two members with one name the last counts, in every parser that an API is likely to use (RFC 8259 section 4).
-    if dice.chance(50) {
-        let _ = write!(text, ",\"billing\":{{\"country\":\"{}\"}}", dice.pick::<&str>(COUNTRIES));
-    }
     let _ = match country {
+        Country::Twice(first, last) => {
+            write!(text, ",\"billing\":{{\"country\":\"{first}\"}},\"billing\":{{\"country\":\"{last}\"}}")
+        }
         Country::Named(code) => write!(text, ",\"billing\":{{\"country\":\"{code}\"}}"),
         Country::Garbled(raw) => write!(text, ",\"billing\":{{\"country\":{raw}}}"),
         Country::Missing => write!(text, ",\"billing\":{{\"city\":\"DE\"}},\"country\":\"DE\""),

@@ -161,6 +161,12 @@ fn of_country(code: &str) -> Jurisdiction {
     }
 }
 
+/// The same country, as two clients may write it.
+fn is_same_country(first: &str, other: &str) -> bool {
+    let plain = |code: &str| code.to_ascii_uppercase().replace("EL", "GR");
+    plain(first) == plain(other)
+}
+
 fn writes(request: &Request) -> bool {
     match request.meaning {
         Meaning::Search => false,
@@ -195,9 +201,15 @@ pub(super) fn right(request: &Request) -> Right {
         };
     }
     match request.meaning {
-        Meaning::Webhook => located(Jurisdiction::Us, None, None),
+        // What may be asked concerns nobody's data, whatever the route is about.
+        Meaning::Webhook if request.method != Method::OPTIONS => located(Jurisdiction::Us, None, None),
         Meaning::Arrival(Country::Named(code)) => located(of_country(code), None, None),
-        Meaning::Arrival(Country::Garbled(_) | Country::Missing) => Right::Nowhere { status: 422 },
+        Meaning::Arrival(Country::Twice(first, last)) if is_same_country(first, last) => {
+            located(of_country(last), None, None)
+        }
+        Meaning::Arrival(Country::Twice(..) | Country::Garbled(_) | Country::Missing) => {
+            Right::Nowhere { status: 422 }
+        }
         Meaning::Arrival(Country::TooDeep) => Right::Nowhere { status: 413 },
         _ if writes => Right::Nowhere { status: 401 },
         _ => Right::Somewhere(Grant {

@@ -66,6 +66,8 @@ pub(super) enum Meaning {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Country {
     Named(&'static str),
+    /// In two members of one name: most parsers take the last, some the first (RFC 8259 section 4).
+    Twice(&'static str, &'static str),
     /// JSON of the wrong kind, or no JSON at all, in its place.
     Garbled(&'static str),
     Missing,

@@ -1,6 +1,7 @@
 use http::{Method, Request, Response, Version};
 
-use crate::http1::fault::Malformed;
+use super::ends::LIMITS;
+use crate::http1::fault::{HeadFault, Malformed};
 use crate::http1::framing::Length;
 use crate::http1::head::{RequestHead, ResponseHead};
 
@@ -10,7 +11,11 @@ fn request(method: Method, target: &str, lines: &[(&str, &str)], ended: bool) ->
         request = request.header(*name, *value);
     }
     let (parts, ()) = request.body(()).expect("what `http` takes").into_parts();
-    RequestHead::of_http2(parts, ended).map(|head| head.length)
+    match RequestHead::of_http2(parts, ended, LIMITS) {
+        Ok(head) => Ok(head.length),
+        Err(HeadFault::Malformed(fault)) => Err(fault),
+        Err(other) => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -85,7 +90,7 @@ fn a_cookie_in_pieces_becomes_one() {
         .header("x", "y")
         .header("cookie", "b=2");
     let (parts, ()) = request.body(()).expect("what `http` takes").into_parts();
-    let head = RequestHead::of_http2(parts, true).expect("a good request");
+    let head = RequestHead::of_http2(parts, true, LIMITS).expect("a good request");
     assert_eq!(head.fields.named("cookie").collect::<Vec<_>>(), [b"a=1; b=2"]);
     assert_eq!(head.fields.len(), 2);
 }

@@ -80,16 +80,23 @@ async fn a_get_that_must_write_after_all_is_replayed_at_its_home() {
         assert_eq!(answer.head.get("residency-replay"), None);
     }
     assert_eq!(pair.delivered(), (2, 2));
-    assert_eq!(pair.east_api.last().head.get("residency-database"), Some("primary"));
+    let seen = pair.east_api.last().head;
+    assert_eq!(seen.get("residency-database"), Some("primary"));
+    assert_eq!(seen.get("residency-access"), Some("write"), "that is what it was replayed for");
+    assert_eq!((seen.get("residency-replay"), seen.get("residency-hop")), (None, None));
+    // Nobody else can say so.
+    let forged = Ask::new("GET /orders").token(&token("us")).header("residency-replay", "home");
+    pair.east.send(&forged).await.expect_ok();
+    assert_eq!(pair.east_api.last().head.get("residency-access"), Some("read"));
     // With the body it had, as far as it is kept.
     let answer = pair.frankfurt.send(&Ask::new("GET /visits").token(&token("us")).body("ten bytes.")).await;
     assert_eq!((answer.status(), answer.body.as_slice()), (200, b"ten bytes.".as_slice()));
     let answer = pair.frankfurt.send(&Ask::new("GET /visits").token(&token("us")).body("eleven byte")).await;
     assert_eq!(answer.status(), 409);
-    assert_eq!(pair.delivered(), (3, 4));
+    assert_eq!(pair.delivered(), (4, 4));
     // Whoever is at home already has nothing to ask for, and other methods are sent once.
     pair.east.send(&Ask::new("GET /visits").token(&token("us"))).await.expect_ok();
-    assert_eq!(pair.delivered(), (4, 4));
+    assert_eq!(pair.delivered(), (5, 4));
 }
 
 #[tokio::test]
