@@ -34,7 +34,6 @@ mod wire;
 mod tests;
 
 pub use body::IncomingBody;
-pub use chunked::strip_trailers;
 pub use client::{ClientConnection, SendError};
 pub use fault::{BodyFault, HeadFault, Malformed};
 pub use fields::{Field, Fields};
@@ -44,4 +43,5 @@ pub use name::Name;
 pub use relay::Pipes;
 pub use server::{Incoming, ServerConnection, Shortcut, Turn, Unfinished};
 pub use stream::{Prefixed, Stream};
+pub use translate::passing_trailers;
 pub use wire::Moved;

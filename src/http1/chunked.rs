@@ -138,15 +138,6 @@ pub(super) fn may_trail(name: &[u8]) -> bool {
     Name::of(name) == Name::Other
 }
 
-/// Takes those out that may not pass.
-pub fn strip_trailers(trailers: &mut HeaderMap) {
-    let doomed: Vec<HeaderName> =
-        trailers.keys().filter(|name| !may_trail(name.as_str().as_bytes())).cloned().collect();
-    for name in doomed {
-        trailers.remove(name);
-    }
-}
-
 fn parse(bytes: &[u8]) -> Result<Option<HeaderMap>, Malformed> {
     let mut room = [httparse::EMPTY_HEADER; MOST_TRAILERS];
     let parsed = match httparse::parse_headers(bytes, &mut room) {

@@ -93,6 +93,11 @@ impl ClientConnection {
         self.wire.written() > self.written_before
     }
 
+    /// All that was queued is on its way.
+    pub fn is_flushed(&self) -> bool {
+        self.wire.outbox.is_empty()
+    }
+
     /// More of the body may be queued.
     pub fn has_room(&self) -> bool {
         self.wire.outbox.has_room()

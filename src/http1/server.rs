@@ -267,8 +267,6 @@ impl ServerConnection {
                         let unsent = wire.written() == written_before;
                         if unsent {
                             wire.outbox.clear();
-                        }
-                        if unsent {
                             wire.break_on_drop(false);
                             return Poll::Ready(Err(Unfinished::Unsent(error)));
                         }

@@ -4,6 +4,7 @@ use http::header::{COOKIE, HeaderMap};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Response};
 
+use super::chunked::may_trail;
 use super::fault::{HeadFault, Malformed};
 use super::fields::Fields;
 use super::framing::{self, Length};
@@ -37,6 +38,17 @@ impl Fields {
         }
         fields
     }
+}
+
+/// The trailers that pass: all but those that would change what was understood of the head (RFC 9110 section 6.5.1), as from a
+/// chunked body.
+pub fn passing_trailers(trailers: HeaderMap) -> HeaderMap {
+    let passes = |name: &HeaderName| may_trail(name.as_str().as_bytes());
+    if trailers.keys().all(passes) {
+        return trailers;
+    }
+    let lines = trailers.iter().filter(|(name, _)| passes(name));
+    lines.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 impl RequestHead {

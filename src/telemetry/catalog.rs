@@ -173,7 +173,7 @@ pub(super) static PEER_UP: Family =
 pub(super) static ENDPOINT_UP: Family = gauge(
     "residency_endpoint_up",
     &["group", "endpoint"],
-    "1 if this region's API endpoint is in use, 0 while it is set aside.",
+    "1 if this region's endpoint of the group is in use, 0 while it is set aside.",
 );
 pub(super) static CERTIFICATE_EXPIRY: Family = gauge(
     "residency_certificate_expiry_timestamp_seconds",

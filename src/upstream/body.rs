@@ -11,7 +11,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use super::connection::Connection;
 use super::endpoint::{InFlight, Lease};
 use crate::clock::Millis;
-use crate::http1::{BodyFault, ClientConnection, IncomingBody, strip_trailers};
+use crate::http1::{BodyFault, ClientConnection, IncomingBody, passing_trailers};
 
 /// A request's body on its way to an upstream.
 #[derive(Debug, Default)]
@@ -253,16 +253,14 @@ impl Body for UpstreamBody {
     }
 }
 
-/// The next frame of what comes over HTTP/2, whose trailers nobody has looked at.
 fn poll_http2(
-    body: &mut Incoming,
+    incoming: &mut Incoming,
     context: &mut Context<'_>,
 ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
-    let polled = Pin::new(body).poll_frame(context).map_err(BodyFault::Stream);
-    polled.map_ok(|mut frame| {
-        if let Some(trailers) = frame.trailers_mut() {
-            strip_trailers(trailers);
-        }
-        frame
+    Pin::new(incoming).poll_frame(context).map(|polled| {
+        polled.map(|frame| match frame.map_err(BodyFault::Stream)?.into_trailers() {
+            Ok(trailers) => Ok(Frame::trailers(passing_trailers(trailers))),
+            Err(frame) => Ok(frame),
+        })
     })
 }

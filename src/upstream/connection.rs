@@ -200,6 +200,15 @@ impl Connection {
         }
     }
 
+    /// Something of the request, perhaps its very end, is not on its way yet.
+    fn has_to_send(&self) -> bool {
+        match self.upload {
+            Upload::Done => !self.http.is_flushed(),
+            Upload::Held(..) | Upload::Streaming(..) => true,
+            Upload::Refused => false,
+        }
+    }
+
     fn flush(&mut self, context: &mut Context<'_>) {
         if matches!(self.http.poll_flush(context), Poll::Ready(Err(_))) {
             // Whether the upstream has answered before it hung up, reading will tell.
@@ -209,12 +218,12 @@ impl Connection {
 
     /// The connection itself, for a response's body that goes past this process: nothing is left to send of the request's.
     pub(super) fn source(&mut self) -> Option<&mut ClientConnection> {
-        matches!(self.upload, Upload::Done).then_some(&mut self.http)
+        (matches!(self.upload, Upload::Done) && self.http.is_flushed()).then_some(&mut self.http)
     }
 
     /// The next frame of the response's body; the request's goes on meanwhile.
     pub(super) fn poll_frame(&mut self, context: &mut Context<'_>) -> PolledFrame {
-        if !matches!(self.upload, Upload::Done | Upload::Refused)
+        if self.has_to_send()
             && let Err(fault) = self.poll_upload(context)
         {
             return Poll::Ready(Some(Err(fault)));
@@ -222,3 +231,6 @@ impl Connection {
         self.http.poll_frame(context)
     }
 }
+
+#[cfg(test)]
+mod tests;

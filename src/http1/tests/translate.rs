@@ -1,10 +1,9 @@
 use http::{Method, Request, Response, Version};
 
+use super::ends::LIMITS;
 use crate::http1::fault::{HeadFault, Malformed};
 use crate::http1::framing::Length;
-use crate::http1::head::{HeadLimits, RequestHead, ResponseHead};
-
-const LIMITS: HeadLimits = HeadLimits { bytes: 32 * 1024, lines: 100 };
+use crate::http1::head::{RequestHead, ResponseHead};
 
 fn request(method: Method, target: &str, lines: &[(&str, &str)], ended: bool) -> Result<Length, Malformed> {
     let mut request = Request::builder().method(method).uri(target).version(Version::HTTP_2);
@@ -15,7 +14,7 @@ fn request(method: Method, target: &str, lines: &[(&str, &str)], ended: bool) ->
     match RequestHead::of_http2(parts, ended, LIMITS) {
         Ok(head) => Ok(head.length),
         Err(HeadFault::Malformed(fault)) => Err(fault),
-        Err(other) => panic!("{other}"),
+        Err(other) => panic!("{other:?}"),
     }
 }
 
