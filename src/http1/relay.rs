@@ -107,3 +107,52 @@ impl Pipe {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn what_went_in_comes_out_in_order() {
+        let (mut source, from) = UnixStream::pair().expect("two ends");
+        let (to, mut sink) = UnixStream::pair().expect("two ends");
+        let mut lent = Rc::<Pipes>::default().lend().expect("a pipe");
+        let pipe = lent.pipe();
+        for piece in [&b"the first piece"[..], b"and another"] {
+            source.write_all(piece).expect("it is open");
+            // No more than was asked for.
+            assert_eq!(pipe.fill(&from, 4).expect("there is something"), 4);
+            assert_eq!(pipe.drain(&to).expect("there is room"), 4);
+            assert!(pipe.is_empty());
+            assert_eq!(pipe.fill(&from, 1000).expect("the rest"), piece.len() - 4);
+            assert_eq!(pipe.drain(&to).expect("there is room"), piece.len() - 4);
+            let mut read = vec![0; piece.len()];
+            sink.read_exact(&mut read).expect("all of it");
+            assert_eq!(read, piece);
+        }
+        from.set_nonblocking(true).expect("an option");
+        let nothing = pipe.fill(&from, 1000).expect_err("nothing is there");
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        drop(source);
+        assert_eq!(pipe.fill(&from, 1000).expect("an end"), 0);
+    }
+
+    #[test]
+    fn pipes_are_bounded_and_a_dirty_one_is_not_lent_again() {
+        let pipes = Rc::<Pipes>::default();
+        let all: Vec<Lent> = std::iter::from_fn(|| pipes.lend()).collect();
+        assert_eq!(all.len(), MOST_PIPES);
+        drop(all);
+        assert_eq!((pipes.lent.get(), pipes.idle.borrow().len()), (0, MOST_PIPES));
+
+        let (mut source, from) = UnixStream::pair().expect("two ends");
+        source.write_all(b"somebody's").expect("it is open");
+        let mut lent = pipes.lend().expect("one of them");
+        lent.pipe().fill(&from, 1000).expect("there is something");
+        drop(lent);
+        assert_eq!((pipes.lent.get(), pipes.idle.borrow().len()), (0, MOST_PIPES - 1), "that one is gone");
+    }
+}

@@ -291,3 +291,53 @@ async fn both_bodies_may_flow_at_once() {
     wire.send("0\r\n\r\n").await;
     assert_eq!(wire.part(&head, 0).await.expect("an end"), None);
 }
+
+/// Past the size at which a body goes from socket to socket.
+const MOVED: usize = 4 * 1024 * 1024;
+
+fn patterned(length: usize, seed: u8) -> Vec<u8> {
+    (0..length).map(|index| (index % 251) as u8 ^ seed).collect()
+}
+
+#[tokio::test]
+async fn large_bodies_arrive_whole_or_visibly_cut_and_never_with_anothers_bytes() {
+    let upstream = Upstream::start(|mut peer: Peer| async move {
+        use tokio::io::AsyncWriteExt;
+        while let Some(seen) = peer.request().await {
+            let broken = seen.head.start.starts_with("GET /broken");
+            peer.say(format!("HTTP/1.1 200 OK\r\ncontent-length: {MOVED}\r\n\r\n")).await;
+            let body = patterned(MOVED, if broken { 0x55 } else { 0 });
+            let part = if broken { MOVED / 2 } else { MOVED };
+            for piece in body[..part].chunks(100_000) {
+                if peer.wire.stream.write_all(piece).await.is_err() {
+                    return;
+                }
+            }
+            if broken {
+                return;
+            }
+        }
+    });
+    let gateway = Setup::before(&[upstream.address]).start().await;
+    let whole = patterned(MOVED, 0);
+    let mut kept = gateway.connect().await;
+    for round in 0..4 {
+        // One that is broken off by its API, and one whose client goes away with the way full of its bytes.
+        let mut wire = gateway.connect().await;
+        wire.send(Ask::new("GET /broken").bytes()).await;
+        let head = wire.head().await.expect("an answer");
+        assert!(wire.body(&head).await.is_err(), "half a body is taken for the whole in round {round}");
+        let mut leaving = gateway.connect().await;
+        leaving.send(Ask::new("GET /broken").bytes()).await;
+        leaving.head().await.expect("an answer");
+        drop(leaving);
+        // Others get their own, one after the other on one connection.
+        let answer = kept.exchange(&Ask::new("GET /whole")).await;
+        assert_eq!(answer.status(), 200);
+        assert!(answer.body == whole, "other bytes in round {round}");
+    }
+    gateway.metric_becomes("residency_downstream_connections_active", &[], 1.0).await;
+    let lines = gateway.access_lines(12).await;
+    let sent = lines.iter().filter(|line| line["bytes_out"].as_u64() == Some(MOVED as u64)).count();
+    assert_eq!(sent, 4, "what went past the process is counted, too");
+}
