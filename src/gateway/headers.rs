@@ -47,8 +47,6 @@ pub fn strip(fields: &mut Fields, keep_forwarded: bool) -> Seen {
     let (mut names_upgrade, mut upgrades, mut websocket) = (false, 0, false);
     fields.retain(|field| match field.name {
         Name::Other
-        | Name::Accept
-        | Name::AccessControl
         | Name::Authorization
         | Name::ContentLength
         | Name::ContentType

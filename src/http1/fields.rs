@@ -111,10 +111,7 @@ impl Fields {
     pub fn replace(&mut self, text: &str, value: &[u8]) {
         let name = Name::of(text.as_bytes());
         // Those that stand for many.
-        if matches!(
-            name,
-            Name::Other | Name::Residency | Name::AccessControl | Name::XForwarded | Name::Alias
-        ) {
+        if matches!(name, Name::Other | Name::Residency | Name::XForwarded | Name::Alias) {
             self.retain(|field| !field.name_text.eq_ignore_ascii_case(text.as_bytes()));
         } else {
             self.retain(|field| field.name != name);

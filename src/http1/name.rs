@@ -5,8 +5,6 @@
 #[repr(u8)]
 pub enum Name {
     Other,
-    Accept,
-    AccessControl,
     Authorization,
     Connection,
     ContentLength,
@@ -45,7 +43,6 @@ impl Name {
         match (name.len(), first | 0x20) {
             (2, b't') => exact(name, b"te", Self::Te),
             (4, b'h') => exact(name, b"host", Self::Host),
-            (6, b'a') => exact(name, b"accept", Self::Accept),
             (6, b'c') => exact(name, b"cookie", Self::Cookie),
             (6, b'e') => exact(name, b"expect", Self::Expect),
             (6, b'o') => exact(name, b"origin", Self::Origin),
@@ -63,7 +60,6 @@ impl Name {
             (18, b'p') => exact(name, b"proxy-authenticate", Self::ProxyAuthenticate),
             (19, b'p') => exact(name, b"proxy-authorization", Self::ProxyAuthorization),
             (10.., b'r') => prefixed(name, b"residency-", Self::Residency),
-            (15.., b'a') => prefixed(name, b"access-control-", Self::AccessControl),
             (12.., b'x') => match prefixed(name, b"x-forwarded-", Self::XForwarded) {
                 Self::XForwarded if name.contains(&b'_') => Self::XForwarded,
                 Self::XForwarded => match &name[b"x-forwarded-".len()..] {
@@ -81,7 +77,6 @@ impl Name {
     const fn spelt_with_underscores(self) -> Self {
         match self {
             Self::Residency | Self::Forwarded | Self::XForwarded => self,
-            Self::AccessControl => Self::Other,
             _ => Self::Alias,
         }
     }
