@@ -1,6 +1,8 @@
 //! The world on one machine, the scenarios that run in it, and the comparison with the peers.
+pub mod checks;
 pub mod demo;
 pub mod generator;
 pub mod oracle;
 pub mod peers;
+pub mod programs;
 pub mod world;
