@@ -57,7 +57,10 @@ pub use self::{
     sql::Sql,
 };
 use self::{postgres::Clusters, process::Processes, slot::Slot};
+use crate::certificate::Certificate;
 
+/// What the gateways' certificate is for, in a world that has one.
+pub const HOST: &str = "api.residency.test";
 /// How long a port may stay taken after its process ended.
 const VACATE: Duration = Duration::from_secs(5);
 
@@ -70,6 +73,7 @@ pub struct World {
     express: PathBuf,
     api_processes: Vec<(Region, u8)>,
     gateway_ready: &'static str,
+    certificate: Option<Certificate>,
     clusters: Option<Clusters>,
     root: PathBuf,
     keep: bool,
@@ -107,6 +111,11 @@ impl World {
     /// `http://` and the address of a region's gateway.
     pub fn gateway_url(&self, region: Region) -> String {
         format!("http://{}", self.address(region, Port::GatewayHttp))
+    }
+
+    /// What clients trust; none in a world without TLS for clients.
+    pub(crate) fn certificate(&self) -> Option<&Certificate> {
+        self.certificate.as_ref()
     }
 
     /// The API processes: region and number from 1.
