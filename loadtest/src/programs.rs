@@ -66,8 +66,6 @@ mod tests {
     #[test]
     fn what_it_answers_is_absolute_and_what_is_not_there_is_named() {
         let directory = tempfile::tempdir().expect("a directory");
-        let found = Programs::within(directory.path(), &directory.path().join("a/../target"));
-        found.expect_err("a is not there yet");
         let found =
             Programs::within(directory.path(), &directory.path().join("target")).expect("it is there");
         assert!(found.gateway.is_absolute() && found.gateway.ends_with("residency-gateway"));
