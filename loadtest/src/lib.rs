@@ -2,6 +2,7 @@
 mod certificate;
 pub mod checks;
 pub mod demo;
+pub mod gameday;
 pub mod generator;
 pub mod latency;
 pub mod oracle;

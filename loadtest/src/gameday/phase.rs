@@ -101,11 +101,13 @@ impl Phase {
         }
     }
 
-    /// Whose writes can't be done meanwhile.
-    pub(super) const fn closes(self) -> Option<Jurisdiction> {
+    /// A region that is reached again from its act on.
+    pub(super) const fn heals(self) -> Option<Region> {
         match self {
-            Self::UsEastSilent | Self::UsEastDead => Some(Jurisdiction::Us),
-            Self::EuFrankfurtDead | Self::EuNurembergDead => Some(Jurisdiction::Eu),
+            Self::UsEastBack => Some(Region::UsEast),
+            Self::EuFrankfurtBack => Some(Region::EuFrankfurt),
+            Self::EuNurembergBack => Some(Region::EuNuremberg),
+            Self::SingaporeHealed => Some(Region::ApSingapore),
             _ => None,
         }
     }
