@@ -27,7 +27,7 @@ pub struct Bounds {
 #[derive(Debug)]
 pub struct Lines {
     bounds: Bounds,
-    lines: HashMap<SubjectKey, Line>,
+    by_subject: HashMap<SubjectKey, Line>,
     /// In all lines together.
     standing: usize,
     next: u64,
@@ -52,37 +52,37 @@ struct Line {
 
 impl Lines {
     pub fn new(bounds: Bounds) -> Self {
-        Self { bounds, lines: HashMap::new(), standing: 0, next: 0 }
+        Self { bounds, by_subject: HashMap::new(), standing: 0, next: 0 }
     }
 
     /// Others of the same subject stand in line: whoever comes now goes behind them.
     pub fn has_line(&self, subject: &SubjectKey) -> bool {
-        self.standing > 0 && self.lines.contains_key(subject)
+        self.standing > 0 && self.by_subject.contains_key(subject)
     }
 
     /// Takes a place at the end. A line that was empty is shut.
     pub fn enter(&mut self, subject: SubjectKey) -> Result<Place, Full> {
-        let length = self.lines.get(&subject).map_or(0, |line| line.places.len());
+        let length = self.by_subject.get(&subject).map_or(0, |line| line.places.len());
         if length >= self.bounds.per_subject || self.standing >= self.bounds.all {
             return Err(Full);
         }
         let place = Place(self.next);
         self.next += 1;
         self.standing += 1;
-        self.lines.entry(subject).or_default().places.push_back(place);
+        self.by_subject.entry(subject).or_default().places.push_back(place);
         Ok(place)
     }
 
     /// The move has ended. Returns whom that lets go.
     pub fn open(&mut self, subject: &SubjectKey) -> Option<Place> {
-        let line = self.lines.get_mut(subject)?;
+        let line = self.by_subject.get_mut(subject)?;
         line.open = true;
         line.go()
     }
 
     /// The one under way has found that a move goes on: it waits again, where it is, and everybody behind it.
     pub fn shut(&mut self, subject: &SubjectKey) {
-        if let Some(line) = self.lines.get_mut(subject) {
+        if let Some(line) = self.by_subject.get_mut(subject) {
             line.open = false;
             line.under_way = false;
         }
@@ -90,7 +90,7 @@ impl Lines {
 
     /// Gives a place up. Returns whom that lets go.
     pub fn leave(&mut self, subject: &SubjectKey, place: Place) -> Option<Place> {
-        let line = self.lines.get_mut(subject)?;
+        let line = self.by_subject.get_mut(subject)?;
         let index = line.places.iter().position(|other| *other == place)?;
         line.places.remove(index);
         self.standing -= 1;
@@ -98,7 +98,7 @@ impl Lines {
             line.under_way = false;
         }
         if line.places.is_empty() {
-            self.lines.remove(subject);
+            self.by_subject.remove(subject);
             return None;
         }
         line.go()
@@ -106,7 +106,7 @@ impl Lines {
 
     /// Subjects with somebody in line.
     pub fn subjects(&self) -> impl Iterator<Item = &SubjectKey> {
-        self.lines.keys()
+        self.by_subject.keys()
     }
 
     /// How many stand in all lines.
