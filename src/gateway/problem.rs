@@ -48,8 +48,12 @@ impl Problem {
         Refusal::CountryMissing.code(),
         Refusal::CountryUnknown.code(),
         Refusal::HomeUnavailable.code(),
+        Refusal::ReadOnly.code(),
         Refusal::NoLawfulReplica.code(),
+        Refusal::PositionUnavailable.code(),
+        Refusal::SubjectMoving.code(),
         Refusal::Misdirected.code(),
+        Refusal::Behind.code(),
         "bad-request",
         "body-too-large",
         "upstream-unavailable",
@@ -64,15 +68,15 @@ impl Problem {
     pub const fn index(self) -> usize {
         match self {
             Self::Refused(refusal) => refusal as usize,
-            Self::BadRequest => 12,
-            Self::BodyTooLarge => 13,
-            Self::UpstreamUnavailable => 14,
-            Self::UpstreamTimeout => 15,
-            Self::UpstreamFailed => 16,
-            Self::Overloaded => 17,
-            Self::NotFound => 18,
-            Self::RequestTimeout => 19,
-            Self::HeadTooLarge => 20,
+            Self::BadRequest => 16,
+            Self::BodyTooLarge => 17,
+            Self::UpstreamUnavailable => 18,
+            Self::UpstreamTimeout => 19,
+            Self::UpstreamFailed => 20,
+            Self::Overloaded => 21,
+            Self::NotFound => 22,
+            Self::RequestTimeout => 23,
+            Self::HeadTooLarge => 24,
         }
     }
 
@@ -88,10 +92,13 @@ impl Problem {
                 }
                 Refusal::JurisdictionMissing | Refusal::JurisdictionUnknown => StatusCode::FORBIDDEN,
                 Refusal::CountryMissing | Refusal::CountryUnknown => StatusCode::UNPROCESSABLE_ENTITY,
-                Refusal::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+                Refusal::Misdirected | Refusal::Behind => StatusCode::MISDIRECTED_REQUEST,
                 Refusal::KeysUnavailable
                 | Refusal::IntrospectionUnavailable
                 | Refusal::HomeUnavailable
+                | Refusal::ReadOnly
+                | Refusal::PositionUnavailable
+                | Refusal::SubjectMoving
                 | Refusal::NoLawfulReplica => StatusCode::SERVICE_UNAVAILABLE,
             },
             Self::BadRequest => StatusCode::BAD_REQUEST,
@@ -131,8 +138,20 @@ impl Problem {
                 Refusal::HomeUnavailable => {
                     "The region where this data is written can't be reached; nothing was changed. Try again."
                 }
+                Refusal::ReadOnly => {
+                    "This data is closed to changes for now; nothing was changed. Try again later."
+                }
                 Refusal::NoLawfulReplica => "No region that may hold this data can be reached. Try again.",
+                Refusal::PositionUnavailable => {
+                    "No region that can be reached has what this client has already seen. Try again."
+                }
+                Refusal::SubjectMoving => {
+                    "This data is being moved to another region; nothing was changed. Try again."
+                }
                 Refusal::Misdirected => "This region may not serve this request.",
+                Refusal::Behind => {
+                    "The database of this region has not got what this client has already seen."
+                }
             },
             Self::BadRequest => "The request can be read in more than one way.",
             Self::HeadTooLarge => {
