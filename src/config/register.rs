@@ -188,39 +188,32 @@ impl<'a> SourceKeys<'a> {
             return RegisterSource::None;
         }
         let member = |(region, written): &(String, Written<'_>)| {
-            self.check(jurisdiction, region, written, places, reader);
+            check(jurisdiction, region, written, places, reader);
             let url = database(reader, written)?;
             Some((topology?.region(region)?, url))
         };
         RegisterSource::Members(self.members.iter().filter_map(member).collect())
-    }
-
-    /// A register holds keyed hashes of its subjects: it may be where they may be, and nowhere else.
-    fn check(
-        &self,
-        jurisdiction: &str,
-        region: &str,
-        written: &Written<'_>,
-        places: &Places<'_>,
-        reader: &Reader<'_>,
-    ) {
-        let keys = places.jurisdictions.iter().find(|keys| keys.name == jurisdiction);
-        if !places.region_names().any(|name| name == region) {
-            let what = format!("`{}` is no region of this file", region.escape_debug());
-            reader.error(&written.path, what, one_of(region, places.region_names()));
-        } else if keys.is_some_and(|keys| !keys.may_be_in(region)) {
-            let what = format!(
-                "`{region}` is neither home nor replica of `{jurisdiction}`: its register may not be there"
-            );
-            let remedy = format!("remove it, or add the region to jurisdictions.{jurisdiction}.replicas");
-            reader.error(&written.path, what, remedy);
-        }
     }
 }
 
 impl RegisterSettings {
     pub fn source(&self, jurisdiction: JurisdictionId) -> &RegisterSource {
         &self.sources[jurisdiction.index()]
+    }
+}
+
+/// A register holds keyed hashes of its subjects: it may be where they may be, and nowhere else.
+fn check(jurisdiction: &str, region: &str, written: &Written<'_>, places: &Places<'_>, reader: &Reader<'_>) {
+    let keys = places.jurisdictions.iter().find(|keys| keys.name == jurisdiction);
+    if !places.region_names().any(|name| name == region) {
+        let what = format!("`{}` is no region of this file", region.escape_debug());
+        reader.error(&written.path, what, one_of(region, places.region_names()));
+    } else if keys.is_some_and(|keys| !keys.may_be_in(region)) {
+        let what = format!(
+            "`{region}` is neither home nor replica of `{jurisdiction}`: its register may not be there"
+        );
+        let remedy = format!("remove it, or add the region to jurisdictions.{jurisdiction}.replicas");
+        reader.error(&written.path, what, remedy);
     }
 }
 
