@@ -29,4 +29,4 @@ pub use sample::{Role, Sample};
 pub use url::{DatabaseUrl, UrlFault};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,13 +1,13 @@
 //! `residency-migrate`: one-off jobs beside the gateway. Arguments → run → exit code.
 
 use std::{
-    error::Error,
+    fmt::Display,
     io::{self, Write},
     process::ExitCode,
 };
 
 use clap::{Parser, Subcommand};
-use residency::{pki, promotion};
+use residency::{pki, promotion, register};
 
 #[derive(Parser)]
 #[command(name = "residency-migrate", version, about = "One-off jobs for residency")]
@@ -21,6 +21,8 @@ enum Job {
     /// Certificates by which gateways know each other
     #[command(subcommand)]
     Pki(pki::Command),
+    #[command(flatten)]
+    Register(register::Command),
     Promote(promotion::Promote),
     #[command(subcommand)]
     Primary(promotion::Primary),
@@ -29,12 +31,16 @@ enum Job {
 
 fn main() -> ExitCode {
     let out = &mut io::stdout().lock();
-    let outcome: Result<ExitCode, Box<dyn Error>> = match Arguments::parse().job {
-        Job::Pki(command) => pki::run(command, out).map_err(Into::into),
-        Job::Promote(command) => command.run(out).map_err(Into::into),
-        Job::Primary(command) => command.run(out).map_err(Into::into),
-        Job::Durability(command) => command.run(out).map_err(Into::into),
-    };
+    match Arguments::parse().job {
+        Job::Pki(command) => exit(pki::run(command, out)),
+        Job::Register(command) => exit(register::run(command, out)),
+        Job::Promote(command) => exit(command.run(out)),
+        Job::Primary(command) => exit(command.run(out)),
+        Job::Durability(command) => exit(command.run(out)),
+    }
+}
+
+fn exit(outcome: Result<ExitCode, impl Display>) -> ExitCode {
     outcome.unwrap_or_else(|fault| {
         // If not even stderr can be written to, the exit code still says it.
         let _ = writeln!(io::stderr(), "residency-migrate: {fault}");
