@@ -102,7 +102,11 @@ async fn perform(
         Command::Schema(SchemaCommand::Status { scope, json }) => {
             let (config, registers) = scope.load(environment)?;
             let report = status::inspect(&registers, &config.keys()?).await;
-            if json { write_json(&report, out)? } else { report.write_text(out)? }
+            if json {
+                write_json(&report, out)?
+            } else {
+                report.write_text(out)?
+            }
             Ok(verdict(report.has_problems()))
         }
     }

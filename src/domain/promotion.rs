@@ -137,7 +137,9 @@ pub const fn durability_name(durability: Durability) -> &'static str {
 }
 
 pub fn durability_named(name: &str) -> Option<Durability> {
-    [Durability::Async, Durability::Remote].into_iter().find(|durability| durability_name(*durability) == name)
+    [Durability::Async, Durability::Remote]
+        .into_iter()
+        .find(|durability| durability_name(*durability) == name)
 }
 
 impl Cluster {
@@ -147,9 +149,7 @@ impl Cluster {
 
     /// Members that answered, with what they said.
     pub fn answers(&self) -> impl Iterator<Item = (&str, &Answer)> {
-        self.members
-            .iter()
-            .filter_map(|member| Some((member.region.as_str(), member.answer.as_ref().ok()?)))
+        self.members.iter().filter_map(|member| Some((member.region.as_str(), member.answer.as_ref().ok()?)))
     }
 
     /// The row of the highest generation that any member shows, in its register or in a fence.
@@ -180,6 +180,7 @@ pub fn synchronous_standby_names(standbys: &[String]) -> String {
     if standbys.is_empty() {
         return String::new();
     }
-    let quoted: Vec<_> = standbys.iter().map(|standby| format!("\"{}\"", standby.replace('"', "\"\""))).collect();
+    let quoted: Vec<_> =
+        standbys.iter().map(|standby| format!("\"{}\"", standby.replace('"', "\"\""))).collect();
     format!("ANY 1 ({})", quoted.join(", "))
 }

@@ -35,7 +35,8 @@ impl DatabaseUrl {
             (Check::Nothing, _) => "prefer",
         };
         let path = |path: &std::path::Path| path.display().to_string();
-        let (certificate, key) = self.client_certificate.as_ref().map(|(one, two)| (path(one), path(two))).unzip();
+        let (certificate, key) =
+            self.client_certificate.as_ref().map(|(one, two)| (path(one), path(two))).unzip();
         let words = [
             ("host", host),
             ("hostaddr", config.get_hostaddrs().first().map(ToString::to_string)),

@@ -13,8 +13,7 @@ use super::{
     Check, PromotionFault,
     cluster::all,
     data_directory::{ControlFile, DataDirectory},
-    lock,
-    rewind, say,
+    lock, rewind, say,
     session::Session,
 };
 use crate::{
@@ -43,9 +42,12 @@ pub(super) async fn check(
     );
     if !settings.members.iter().any(|(region, _)| *region == arguments.region) {
         let (what, jurisdiction) = (format!("is no member in {}", arguments.region), &settings.jurisdiction);
-        return Err(directory.fault(what, format!("correct --region, or jurisdictions.{jurisdiction}.register")));
+        return Err(
+            directory.fault(what, format!("correct --region, or jurisdictions.{jurisdiction}.register"))
+        );
     }
-    let peers: Vec<_> = settings.members.iter().filter(|(region, _)| *region != arguments.region).cloned().collect();
+    let peers: Vec<_> =
+        settings.members.iter().filter(|(region, _)| *region != arguments.region).cloned().collect();
     let control = directory.control_file()?;
     let mut own = directory.own(control);
     // Whatever it was: half rewound it can only become a standby.
@@ -59,11 +61,14 @@ pub(super) async fn check(
             BootVerdict::Open => {
                 assumed(&directory, arguments, &peers, &heard)?;
                 let timeline = own.timeline.0;
-                return say(out, format!("{} may open as the primary, on timeline {timeline}", arguments.region));
+                return say(
+                    out,
+                    format!("{} may open as the primary, on timeline {timeline}", arguments.region),
+                );
             }
             BootVerdict::Standby { primary, why } => {
                 let primary = primary.map(|index| &peers[index]);
-                return become_standby(&directory, control, primary, why, arguments, out).await;
+                return become_standby(&directory, control, primary, why, arguments, peers.len(), out).await;
             }
             BootVerdict::Wait(silent) => {
                 let names: Vec<_> = silent.iter().map(|&index| peers[index].0.as_str()).collect();
@@ -120,6 +125,7 @@ async fn become_standby(
     primary: Option<&(String, DatabaseUrl)>,
     why: &str,
     arguments: &Check,
+    others: usize,
     out: &mut dyn Write,
 ) -> Result<(), PromotionFault> {
     let was_standby = directory.is_standby();
@@ -138,12 +144,17 @@ async fn become_standby(
         }
     }
     let conninfo = directory.setting("primary_conninfo")?;
-    if !is_list(&conninfo) {
+    if !is_list(&conninfo, others) {
         let remedy = "set it in postgresql.conf: all members as hosts, target_session_attrs=read-write (docs/RUNBOOK.md)";
         if conninfo.is_empty() {
             return Err(directory.fault("has no primary_conninfo, and is to be a standby", remedy));
         }
-        say(out, format!("primary_conninfo names one host only: after a promotion this standby is lost; {remedy}"))?;
+        say(
+            out,
+            format!(
+                "primary_conninfo doesn't list all members: after a promotion this standby may follow nobody; {remedy}"
+            ),
+        )?;
     }
     let follows = primary.map_or("nobody yet", |(region, _)| region.as_str());
     say(out, format!("{} starts as a standby ({why}), following {follows}", arguments.region))
@@ -175,10 +186,15 @@ mod tests {
 
     #[test]
     fn a_standby_beyond_the_fork_has_parted() {
-        let history = "1\t0/3000060\tno recovery target specified\n\n2\t0/5000000\tno recovery target specified\n";
-        for (timeline, reached, expected) in
-            [(1, 0x300_0060, false), (1, 0x300_0061, true), (2, 0x500_0000, false), (2, 0x500_0001, true), (3, u64::MAX, false)]
-        {
+        let history =
+            "1\t0/3000060\tno recovery target specified\n\n2\t0/5000000\tno recovery target specified\n";
+        for (timeline, reached, expected) in [
+            (1, 0x300_0060, false),
+            (1, 0x300_0061, true),
+            (2, 0x500_0000, false),
+            (2, 0x500_0001, true),
+            (3, u64::MAX, false),
+        ] {
             let control = ControlFile { timeline: Timeline(timeline), reached: Lsn(reached) };
             assert_eq!(parted(history, control), expected, "{control:?}");
         }

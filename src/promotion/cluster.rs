@@ -15,7 +15,8 @@ pub(super) struct Members {
 impl Members {
     pub(super) async fn connect(settings: ClusterSettings) -> Self {
         let opened = settings.members.iter().map(|(region, url)| Session::open(region, url));
-        let sessions = all(opened).await.into_iter().map(|opened| opened.map_err(|fault| fault.to_string())).collect();
+        let sessions =
+            all(opened).await.into_iter().map(|opened| opened.map_err(|fault| fault.to_string())).collect();
         Self { settings, sessions }
     }
 
@@ -74,7 +75,11 @@ pub(super) async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<
                 *result = Some(ready);
             }
         }
-        if results.iter().all(Option::is_some) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        if results.iter().all(Option::is_some) {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
     })
     .await;
     results.into_iter().map(|result| result.expect("all were waited for")).collect()

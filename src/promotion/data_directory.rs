@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::PromotionFault;
-use crate::domain::{promotion::Own, replication_lag::{Lsn, Timeline}};
+use crate::domain::{
+    promotion::Own,
+    replication_lag::{Lsn, Timeline},
+};
 
 /// Named acts that happened while no database could take them; the next command that writes takes them over.
 pub(super) const ACTS: &str = "residency_acts.jsonl";
@@ -65,7 +68,9 @@ impl DataDirectory {
     pub(super) fn unmark_standby(&self) -> Result<(), PromotionFault> {
         let path = self.path.join(STANDBY);
         match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(PromotionFault::File { path, source }),
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(PromotionFault::File { path, source })
+            }
             _ => Ok(()),
         }
     }
@@ -97,8 +102,11 @@ impl DataDirectory {
         let path = self.path.join("postgresql.auto.conf");
         let fault = |source| PromotionFault::File { path: path.clone(), source };
         let text = fs::read_to_string(&path).map_err(fault)?;
-        let kept: String =
-            text.lines().filter(|line| line.trim() != "primary_conninfo = ''").flat_map(|line| [line, "\n"]).collect();
+        let kept: String = text
+            .lines()
+            .filter(|line| line.trim() != "primary_conninfo = ''")
+            .flat_map(|line| [line, "\n"])
+            .collect();
         if kept.len() != text.len() {
             fs::write(&path, kept).map_err(fault)?;
         }
@@ -162,7 +170,9 @@ pub(super) fn sync(directory: &Path) -> io::Result<()> {
 fn newest_installed() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
     let mut found: Vec<_> = versions
-        .filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path().join("bin"))))
+        .filter_map(|entry| {
+            Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path().join("bin")))
+        })
         .filter(|(_, programs)| programs.join("pg_controldata").exists())
         .collect();
     found.sort();

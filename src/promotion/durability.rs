@@ -161,7 +161,12 @@ async fn show(
     say(out, format!("synchronous_standby_names: `{setting}`"))?;
     let matching = synchronous_standby_names(&row.synchronous);
     if setting != matching && (row.durability == Durability::Remote) == setting.is_empty() {
-        say(out, format!("they differ: the register means `{matching}`; run `durability` again to make them agree"))?;
+        say(
+            out,
+            format!(
+                "they differ: the register means `{matching}`; run `durability` again to make them agree"
+            ),
+        )?;
     }
     for (name, state) in streaming {
         say(out, format!("standby {name}: streaming, {state}"))?;
@@ -178,7 +183,10 @@ async fn streaming(session: &Session) -> Result<Vec<(String, String)>, Promotion
 }
 
 /// Sets for whom commits wait, and sees that it holds; what it was before.
-pub(super) async fn set_synchronous(session: &Session, standbys: &[String]) -> Result<String, PromotionFault> {
+pub(super) async fn set_synchronous(
+    session: &Session,
+    standbys: &[String],
+) -> Result<String, PromotionFault> {
     let before = session.value("reading synchronous_standby_names", CURRENT).await?;
     restore_synchronous(session, &synchronous_standby_names(standbys)).await?;
     Ok(before)
@@ -198,5 +206,9 @@ pub(super) async fn restore_synchronous(session: &Session, value: &str) -> Resul
         }
         sleep(POLL).await;
     }
-    Err(PromotionFault::Overridden { region: session.region.clone(), setting: "synchronous_standby_names", found })
+    Err(PromotionFault::Overridden {
+        region: session.region.clone(),
+        setting: "synchronous_standby_names",
+        found,
+    })
 }

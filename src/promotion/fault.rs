@@ -2,11 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use crate::{
-    config::ConfigErrors,
-    domain::promotion::Refusal,
-    postgres::DatabaseFault,
-};
+use crate::{config::ConfigErrors, domain::promotion::Refusal, postgres::DatabaseFault};
 
 /// Each says what to do about it. None carries a password.
 #[derive(Debug, thiserror::Error)]
@@ -30,15 +26,21 @@ pub enum PromotionFault {
     Rights { region: String, missing: String },
     #[error("{region}: {what} within {seconds} s; {remedy}")]
     Late { region: String, what: &'static str, seconds: u64, remedy: &'static str },
-    #[error("`{command}` ended with {status}: the old primary's server is not proven to be off, and nothing was changed")]
+    #[error(
+        "`{command}` ended with {status}: the old primary's server is not proven to be off, and nothing was changed"
+    )]
     NotOff { command: String, status: String },
     #[error(
         "the cluster has changed while it was looked at (generation {found}, before {expected}); look again with --dry-run"
     )]
     Moved { expected: u64, found: String },
-    #[error("{region}: `{setting}` stays `{found}`: it is set where ALTER SYSTEM doesn't reach; remove it there")]
+    #[error(
+        "{region}: `{setting}` stays `{found}`: it is set where ALTER SYSTEM doesn't reach; remove it there"
+    )]
     Overridden { region: String, setting: &'static str, found: String },
-    #[error("no member of {jurisdiction}'s cluster answers as the primary ({members}); `residency-migrate promote` makes one")]
+    #[error(
+        "no member of {jurisdiction}'s cluster answers as the primary ({members}); `residency-migrate promote` makes one"
+    )]
     NoPrimary { jurisdiction: String, members: String },
     #[error("durability stays as it is: {0}")]
     Durability(String),

@@ -14,7 +14,10 @@ use super::{
     PromotionFault,
     session::{Session, literal, name},
 };
-use crate::{clock, domain::{promotion::Fence, replication_lag::Lsn}};
+use crate::{
+    clock,
+    domain::{promotion::Fence, replication_lag::Lsn},
+};
 
 /// For sessions to end once told to.
 const SESSIONS_END: Duration = Duration::from_secs(15);
@@ -47,7 +50,10 @@ pub(super) async fn close(session: &Session, fence: &Fence, by: Option<&str>) ->
     end_sessions(session).await?;
     // Committed, so flushed up to here, and small enough to be replayed at once.
     let position: String = session
-        .value("marking the end of the log", "SELECT pg_logical_emit_message(true, 'residency', 'fence')::text")
+        .value(
+            "marking the end of the log",
+            "SELECT pg_logical_emit_message(true, 'residency', 'fence')::text",
+        )
         .await?;
     position.parse().map_err(|_| PromotionFault::Statement {
         region: session.region.clone(),
@@ -69,7 +75,8 @@ async fn record(session: &Session, fence: &Fence, by: Option<&str>) -> Result<()
     }
     let client = session.application().await?;
     session.told(DOING, client.batch_execute("SET synchronous_commit = local").await)?;
-    let detail = serde_json::json!({ "to": fence.to, "from": fence.row.home, "generation": fence.row.generation.0 });
+    let detail =
+        serde_json::json!({ "to": fence.to, "from": fence.row.home, "generation": fence.row.generation.0 });
     let inserted = client
         .execute(
             "INSERT INTO residency.act (kind, detail, by) \

@@ -32,7 +32,11 @@ pub(super) async fn read(session: &Session, application: &Client) -> Result<Jour
 
 impl Journal {
     pub(super) fn to_json(&self) -> Value {
-        self.states.iter().map(|(state, count)| (state.clone(), json!(count))).collect::<serde_json::Map<_, _>>().into()
+        self.states
+            .iter()
+            .map(|(state, count)| (state.clone(), json!(count)))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
     }
 
     /// For the operator; `None` where nothing moves.

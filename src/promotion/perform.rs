@@ -209,8 +209,7 @@ impl Run<'_> {
             });
         }
         // Static from now on: where the old timeline ended.
-        let end: Option<String> =
-            target.value(DOING, "SELECT pg_last_wal_replay_lsn()::text").await?;
+        let end: Option<String> = target.value(DOING, "SELECT pg_last_wal_replay_lsn()::text").await?;
         let lsn = end.and_then(|end| end.parse().ok()).unwrap_or(before.lsn);
         self.promoted = Some(LogPosition { timeline: before.timeline, lsn });
         say(out, format!("  {} is promoted at {lsn}", target.region))
@@ -262,18 +261,27 @@ impl Run<'_> {
             say(out, line)?;
         }
         if journal.orphans > 0 {
-            say(out, format!("{} entries hold writes back for no move: set them right by hand", journal.orphans))?;
+            say(
+                out,
+                format!("{} entries hold writes back for no move: set them right by hand", journal.orphans),
+            )?;
         }
         say(out, report::loss(&self.loss))?;
         if let Some(closed) = &self.closed {
-            say(out, format!("{closed} is closed and still runs: restart its database, and it comes back as a standby"))?;
+            say(
+                out,
+                format!(
+                    "{closed} is closed and still runs: restart its database, and it comes back as a standby"
+                ),
+            )?;
         }
         Ok(())
     }
 
     /// Members that shall follow the target, each with the list it had when it was stopped.
     fn followers(&self) -> Vec<(&Session, Option<&str>)> {
-        let standbys = self.cluster.answers().filter(|(region, answer)| answer.recovering && *region != self.plan.to);
+        let standbys =
+            self.cluster.answers().filter(|(region, answer)| answer.recovering && *region != self.plan.to);
         let former = |region: &str| self.stopped.iter().find(|stopped| stopped.region == region);
         standbys
             .filter_map(|(region, _)| {

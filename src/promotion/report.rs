@@ -3,7 +3,9 @@
 use std::io::Write;
 
 use super::{PromotionFault, say};
-use crate::domain::promotion::{Answer, Cluster, Loss, Plan, Proof, Step, Whole, durability_name, synchronous_standby_names};
+use crate::domain::promotion::{
+    Answer, Cluster, Loss, Plan, Proof, Step, Whole, durability_name, synchronous_standby_names,
+};
 
 /// Each member in a line.
 pub(super) fn members(cluster: &Cluster, out: &mut dyn Write) -> Result<(), PromotionFault> {
@@ -12,7 +14,9 @@ pub(super) fn members(cluster: &Cluster, out: &mut dyn Write) -> Result<(), Prom
         let region = &member.region;
         match &member.answer {
             Err(why) => say(out, format!("  {region}: no answer: {why}"))?,
-            Ok(answer) => say(out, format!("  {region}: {}", described(answer, primary.as_ref() == Some(region))))?,
+            Ok(answer) => {
+                say(out, format!("  {region}: {}", described(answer, primary.as_ref() == Some(region))))?
+            }
         }
     }
     Ok(())
@@ -47,7 +51,15 @@ pub(super) fn plan(plan: &Plan, out: &mut dyn Write) -> Result<(), PromotionFaul
     if plan.steps.is_empty() {
         return say(out, format!("{} is the primary and open: nothing to do", plan.to));
     }
-    say(out, format!("from {from} to {}, generation {} after {}", plan.to, plan.generation.0 + 1, plan.generation.0))?;
+    say(
+        out,
+        format!(
+            "from {from} to {}, generation {} after {}",
+            plan.to,
+            plan.generation.0 + 1,
+            plan.generation.0
+        ),
+    )?;
     say(out, format!("proof: {}", proof(&plan.proof)))?;
     say(out, loss(&plan.loss))?;
     say(out, "steps:")?;
@@ -59,13 +71,16 @@ pub(super) fn proof(proof: &Proof) -> String {
         Proof::Promoted => "the target is the primary already; an earlier run is finished".to_owned(),
         Proof::Fence => "the old primary answers and is closed first".to_owned(),
         Proof::NoPrimary => "every member answers, and none is a primary".to_owned(),
-        Proof::Off => "the command given with --confirm-off has to say that the old primary is off".to_owned(),
+        Proof::Off => {
+            "the command given with --confirm-off has to say that the old primary is off".to_owned()
+        }
         Proof::Quorum(standbys) => format!(
             "a commit of the old primary waits for one of {}; all answer and are stopped first",
             standbys.join(", ")
         ),
         Proof::Assumed => {
-            "NONE (--assume-dead): should the old primary be alive, there are two until it is stopped".to_owned()
+            "NONE (--assume-dead): should the old primary be alive, there are two until it is stopped"
+                .to_owned()
         }
     }
 }
@@ -86,7 +101,9 @@ pub(super) fn loss(loss: &Loss) -> String {
     match loss {
         Loss::Nothing(why) => {
             let why = match why {
-                Whole::Fenced => "the target replays everything the old primary acknowledged before it is promoted",
+                Whole::Fenced => {
+                    "the target replays everything the old primary acknowledged before it is promoted"
+                }
                 Whole::AllAnswer => "all members answer, and none has more than the target",
                 Whole::Synchronous => {
                     "each acknowledged write was flushed by a standby first, and the target has what any of them has"

@@ -71,10 +71,8 @@ async fn write(
     let transaction = session.told(DOING, application.transaction().await)?;
     let updated = session.told(DOING, transaction.query_opt(update, parameters).await)?;
     let Some(updated) = updated else {
-        let now = session.told(
-            DOING,
-            transaction.query_opt("SELECT generation FROM residency.jurisdiction", &[]).await,
-        )?;
+        let now = session
+            .told(DOING, transaction.query_opt("SELECT generation FROM residency.jurisdiction", &[]).await)?;
         let found = now.map_or_else(|| "none".to_owned(), |row| row.get::<_, i64>(0).to_string());
         return Err(PromotionFault::Moved { expected: expected.0, found });
     };

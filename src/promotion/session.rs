@@ -49,7 +49,8 @@ const FACTS: &str = "SELECT (SELECT system_identifier FROM pg_control_system()):
         WHERE s.setdatabase = d.oid AND s.setrole = 0 AND setting LIKE 'residency.fence=%') \
      FROM pg_database d, (SELECT pg_is_in_recovery() AS recovering OFFSET 0) AS role WHERE datname = $1";
 
-const ROW: &str = "SELECT home, generation, durability, synchronous FROM residency.jurisdiction WHERE name = $1";
+const ROW: &str =
+    "SELECT home, generation, durability, synchronous FROM residency.jurisdiction WHERE name = $1";
 
 /// A member that answers.
 pub(super) struct Session {
@@ -114,7 +115,9 @@ impl Session {
     pub(super) async fn answer(&self, jurisdiction: &str) -> Result<Answer, PromotionFault> {
         match tokio::time::timeout(QUESTION, self.ask(jurisdiction)).await {
             Ok(answer) => answer,
-            Err(_) => Err(DatabaseFault::Silent { address: self.url.address().to_owned(), after: QUESTION }.into()),
+            Err(_) => {
+                Err(DatabaseFault::Silent { address: self.url.address().to_owned(), after: QUESTION }.into())
+            }
         }
     }
 

@@ -15,10 +15,7 @@ use super::{
 };
 use crate::{
     clock,
-    domain::{
-        promotion::{first_last, is_list},
-        replication_lag::Timeline,
-    },
+    domain::{promotion::first_last, replication_lag::Timeline},
 };
 
 const STOPS: Duration = Duration::from_secs(10);
@@ -93,10 +90,10 @@ pub(super) async fn follow(
             }
             sleep(POLL).await;
         }
-        // What it has in hand may be silent, or a former primary.
-        let list = conninfo(session).await?;
-        let Some(turned) = first_last(&list).filter(|_| is_list(&list)) else { break };
-        set(session, "turning its list of members", &turned).await?;
+        // The host it waits for may be silent, or a former primary.
+        if let Some(turned) = first_last(&conninfo(session).await?) {
+            set(session, "turning its list of members", &turned).await?;
+        }
     }
     say(
         out,

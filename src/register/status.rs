@@ -109,7 +109,8 @@ async fn look(
     }
     found.home = home(&session, register, problems).await?;
     found.keys = key_rows(&session, keys, problems).await?;
-    let counted = "SELECT kind, state, count(*) FROM residency.register WHERE NOT deleted GROUP BY 1, 2 ORDER BY 1, 2";
+    let counted =
+        "SELECT kind, state, count(*) FROM residency.register WHERE NOT deleted GROUP BY 1, 2 ORDER BY 1, 2";
     let rows = session.client.query(counted, &[]).await.map_err(|error| session.fault(&error))?;
     found.rows = rows
         .iter()
@@ -126,7 +127,8 @@ async fn home(
     register: &Register,
     problems: &mut Vec<String>,
 ) -> Result<Option<Home>, RegisterFault> {
-    let asked = "SELECT name, home, generation, read_only, durability, synchronous FROM residency.jurisdiction";
+    let asked =
+        "SELECT name, home, generation, read_only, durability, synchronous FROM residency.jurisdiction";
     let row = session.client.query_opt(asked, &[]).await.map_err(|error| session.fault(&error))?;
     let Some(row) = row else {
         problems.push("the jurisdiction has no row: `schema apply`".to_owned());

@@ -26,12 +26,13 @@ pub fn first_last(conninfo: &str) -> Option<String> {
     Some(turned.join(" "))
 }
 
-/// Whether a standby with this string finds the primary by itself: several hosts, and only one that takes writes.
-pub fn is_list(conninfo: &str) -> bool {
-    let has = |name: &str, wanted: &dyn Fn(&str) -> bool| {
-        pairs(conninfo).is_some_and(|pairs| pairs.iter().any(|(key, value)| key == name && wanted(value)))
-    };
-    has("host", &|hosts| hosts.contains(',')) && has("target_session_attrs", &|wanted| wanted == "read-write" || wanted == "primary")
+/// Whether a standby with this string finds the primary by itself among `others`: that many hosts, and only one that takes
+/// writes will do.
+pub fn is_list(conninfo: &str, others: usize) -> bool {
+    let pairs = pairs(conninfo).unwrap_or_default();
+    let value = |name: &str| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    value("host").is_some_and(|hosts| hosts.split(',').count() >= others)
+        && value("target_session_attrs").is_some_and(|wanted| ["read-write", "primary"].contains(&wanted))
 }
 
 /// Keys and values as libpq reads them: values bare or quoted, `\` escaping either way. `None`: it would not.

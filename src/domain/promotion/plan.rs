@@ -124,9 +124,12 @@ pub fn plan(cluster: &Cluster, request: &Request) -> Result<Plan, Vec<Refusal>> 
     let durability = if request.relax { Durability::Async } else { row.durability };
     let synchronous: Vec<_> = match durability {
         Durability::Async => Vec::new(),
-        Durability::Remote => {
-            cluster.members.iter().map(|member| member.region.clone()).filter(|region| *region != to).collect()
-        }
+        Durability::Remote => cluster
+            .members
+            .iter()
+            .map(|member| member.region.clone())
+            .filter(|region| *region != to)
+            .collect(),
     };
     let follows = |region: &str, answer: &Answer| Some(region) != from.as_deref() && answer.recovering;
     if durability == Durability::Remote && !others().any(|(region, answer)| follows(region, answer)) {
@@ -165,7 +168,11 @@ fn misnamed(cluster: &Cluster, request: &Request) -> Vec<Refusal> {
     let jurisdiction = || cluster.jurisdiction.clone();
     let region = request.to.clone();
     if !cluster.lawful.contains(&region) {
-        refusals.push(Refusal::Unlawful { region, jurisdiction: jurisdiction(), lawful: cluster.lawful.clone() });
+        refusals.push(Refusal::Unlawful {
+            region,
+            jurisdiction: jurisdiction(),
+            lawful: cluster.lawful.clone(),
+        });
     } else if cluster.member(&region).is_none() {
         refusals.push(Refusal::NoMember { region, jurisdiction: jurisdiction() });
     }
@@ -174,7 +181,9 @@ fn misnamed(cluster: &Cluster, request: &Request) -> Vec<Refusal> {
         match cluster.member(left).map(|member| &member.answer) {
             _ if *left == request.to => refusals.push(Refusal::WithoutTarget { region }),
             None => refusals.push(Refusal::WithoutNobody { region, jurisdiction: jurisdiction() }),
-            Some(Ok(_)) if cluster.primary().is_some_and(|(primary, _)| primary == left) => refusals.push(Refusal::WithoutPrimary { region }),
+            Some(Ok(_)) if cluster.primary().is_some_and(|(primary, _)| primary == left) => {
+                refusals.push(Refusal::WithoutPrimary { region })
+            }
             Some(_) => {}
         }
     }
@@ -197,7 +206,9 @@ fn target<'a>(cluster: &'a Cluster, request: &Request, refusals: &mut Vec<Refusa
 /// Members that don't answer and aren't left out.
 fn silent(cluster: &Cluster, request: &Request) -> Vec<(String, String)> {
     let unheard = cluster.members.iter().filter(|member| !left_out(request, &member.region));
-    unheard.filter_map(|member| Some((member.region.clone(), member.answer.as_ref().err()?.clone()))).collect()
+    unheard
+        .filter_map(|member| Some((member.region.clone(), member.answer.as_ref().err()?.clone())))
+        .collect()
 }
 
 fn proof(
@@ -250,7 +261,9 @@ fn quorum(cluster: &Cluster, request: &Request, row: &Row) -> Result<Vec<String>
         match cluster.member(standby).map(|member| &member.answer) {
             _ if left_out(request, standby) => return Err(format!("{standby} is left out")),
             None => return Err(format!("{standby} is no member")),
-            Some(Err(_)) => return Err(format!("{standby} doesn't answer, so it may still be confirming commits")),
+            Some(Err(_)) => {
+                return Err(format!("{standby} doesn't answer, so it may still be confirming commits"));
+            }
             Some(Ok(answer)) if !answer.streamed => {
                 return Err(format!(
                     "{standby} has not streamed since its server started, so durability may have been relaxed meanwhile"
@@ -266,7 +279,8 @@ fn quorum(cluster: &Cluster, request: &Request, row: &Row) -> Result<Vec<String>
 fn behind(cluster: &Cluster, request: &Request, target: &Answer) -> Option<Refusal> {
     let rank = |answer: &Answer| (answer.has.timeline, answer.has.lsn);
     let others = cluster.answers().filter(|(region, _)| !left_out(request, region));
-    let (region, best) = others.filter(|(_, answer)| answer.recovering).max_by_key(|(_, answer)| rank(answer))?;
+    let (region, best) =
+        others.filter(|(_, answer)| answer.recovering).max_by_key(|(_, answer)| rank(answer))?;
     let (better, to) = (region.to_owned(), request.to.clone());
     if best.has.timeline > target.has.timeline {
         let (timeline, later) = (target.has.timeline.0, best.has.timeline.0);
@@ -284,7 +298,9 @@ fn loss(cluster: &Cluster, target: &Answer, proof: &Proof, row: &Row) -> Loss {
         Proof::Quorum(_) => Loss::Nothing(Whole::Synchronous),
         // A server that is off has no more than it acknowledged, if its standbys prove what that was.
         // Whoever was left out is asked for all the same: it may be the one that has the last commit.
-        Proof::Off if quorum(cluster, &Request::default(), row).is_ok() => best_of_quorum(cluster, target, row),
+        Proof::Off if quorum(cluster, &Request::default(), row).is_ok() => {
+            best_of_quorum(cluster, target, row)
+        }
         Proof::Off | Proof::Assumed => after(cluster, target),
     }
 }

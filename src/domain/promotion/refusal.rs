@@ -9,11 +9,15 @@ pub enum Refusal {
         "{jurisdiction} has no member in {region}: give its URL in jurisdictions.{jurisdiction}.register, or choose another"
     )]
     NoMember { region: String, jurisdiction: String },
-    #[error("--without {region}: {jurisdiction} has no member of that name in jurisdictions.{jurisdiction}.register")]
+    #[error(
+        "--without {region}: {jurisdiction} has no member of that name in jurisdictions.{jurisdiction}.register"
+    )]
     WithoutNobody { region: String, jurisdiction: String },
     #[error("--without {region}: the target can't be left out")]
     WithoutTarget { region: String },
-    #[error("--without {region}: it answers as the primary; what it acknowledges can't be left out of account")]
+    #[error(
+        "--without {region}: it answers as the primary; what it acknowledges can't be left out of account"
+    )]
     WithoutPrimary { region: String },
     #[error("the target {region} doesn't answer: {why}; start its database, or choose another")]
     TargetSilent { region: String, why: String },
@@ -22,7 +26,9 @@ pub enum Refusal {
          check` and makes it a standby), then promote it"
     )]
     TargetFormerPrimary { region: String, timeline: u32 },
-    #[error("{region} belongs to another cluster than {target} (its system identifier differs): correct its URL")]
+    #[error(
+        "{region} belongs to another cluster than {target} (its system identifier differs): correct its URL"
+    )]
     Foreign { region: String, target: String },
     #[error(
         "no member shows the register's row of {jurisdiction}: run `residency-migrate schema apply` on its primary first"
@@ -49,9 +55,13 @@ pub enum Refusal {
          take the risk of two primaries by name: --assume-dead"
     )]
     NoProof { region: String, why: String, quorum: String },
-    #[error("the primary in {region} answers, so it is not dead: leave out --assume-dead and it will be fenced")]
+    #[error(
+        "the primary in {region} answers, so it is not dead: leave out --assume-dead and it will be fenced"
+    )]
     Alive { region: String },
-    #[error("the primary in {region} answers, so it is not off: leave out --confirm-off and it will be fenced")]
+    #[error(
+        "the primary in {region} answers, so it is not off: leave out --confirm-off and it will be fenced"
+    )]
     NotOff { region: String },
     #[error(
         "durability is remote, and no standby but the target {target} answers: each write would wait. Bring one back, or \
