@@ -14,6 +14,7 @@ pub mod liveness;
 mod media_type;
 pub mod named_country;
 pub mod names;
+pub mod promotion;
 pub mod register;
 pub mod replay;
 pub mod replication_lag;

@@ -16,16 +16,17 @@
 mod commit_horizon;
 mod database;
 mod fault;
+mod libpq;
 mod monitor;
 mod sample;
 mod tls;
 mod url;
 
 pub use database::{Database, Limits};
-pub use fault::DatabaseFault;
+pub use fault::{DatabaseFault, describe};
 pub use monitor::{Cadence, DatabaseState, Monitor};
 pub use sample::{Role, Sample};
 pub use url::{DatabaseUrl, UrlFault};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

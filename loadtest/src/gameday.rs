@@ -35,8 +35,8 @@ use tokio::{
     time::sleep,
 };
 
-pub use self::{phase::Phase, report::Report};
 use self::{crowd::Crowd, load::Load, script::Script, truth::Truth};
+pub use self::{phase::Phase, report::Report};
 use crate::{programs::Programs, world::World};
 
 /// After the last request, until what was held up has arrived.
@@ -80,8 +80,12 @@ async fn day(options: &Options, say: impl Fn(&str) + Clone + Send + Sync + 'stat
     let load = Load::new(crowd, &world);
     let (over, watched) = watch::channel(false);
     let asking = spawn_local(Rc::clone(&load).run(options.rate, options.seed, watched));
-    let script =
-        Script { world: Rc::clone(&world), load: Rc::clone(&load), say: Rc::new(say.clone()), past: RefCell::default() };
+    let script = Script {
+        world: Rc::clone(&world),
+        load: Rc::clone(&load),
+        say: Rc::new(say.clone()),
+        past: RefCell::default(),
+    };
     script.run(&options.phases).await;
     over.send_replace(true);
     asking.await.context("the load")?;

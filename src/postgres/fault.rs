@@ -24,6 +24,11 @@ pub enum DatabaseFault {
 }
 
 impl DatabaseFault {
+    /// What a database answered to a statement, without what may quote rows.
+    pub fn query(address: &str, error: &tokio_postgres::Error) -> Self {
+        Self::Query { address: address.to_owned(), reason: describe(error) }
+    }
+
     pub(super) fn pool(address: &str, after: Duration, error: PoolError) -> Self {
         let address = address.to_owned();
         match error {
@@ -36,7 +41,7 @@ impl DatabaseFault {
 
 /// The driver's error with its causes. The driver puts no parameters of the connection into errors; of the server's
 /// answer only severity, SQLSTATE and message are taken, never detail, which may quote rows.
-pub(super) fn describe(error: &tokio_postgres::Error) -> String {
+pub fn describe(error: &tokio_postgres::Error) -> String {
     if let Some(answer) = error.as_db_error() {
         return format!("{} {}: {}", answer.severity(), answer.code().code(), answer.message());
     }

@@ -74,8 +74,9 @@ impl Crowd {
             let (free, waiting) = (RefCell::new(free), RefCell::default());
             pools.push(Rc::new(Pool { place, jurisdiction, weight, free, waiting }));
         }
-        let needles = Jurisdiction::ALL
-            .map(|jurisdiction| (jurisdiction, format!("only-in-{jurisdiction}-{:032x}", rand::random::<u128>())));
+        let needles = Jurisdiction::ALL.map(|jurisdiction| {
+            (jurisdiction, format!("only-in-{jurisdiction}-{:032x}", rand::random::<u128>()))
+        });
         Ok(Self { pools, needles })
     }
 
@@ -181,9 +182,11 @@ mod tests {
 
     #[test]
     fn a_user_id_tells_its_jurisdiction() {
-        for (id, jurisdiction) in
-            [("eu-us-east-00001", Some(Jurisdiction::Eu)), ("us-eu-frankfurt-1", Some(Jurisdiction::Us)), ("ap-1", None)]
-        {
+        for (id, jurisdiction) in [
+            ("eu-us-east-00001", Some(Jurisdiction::Eu)),
+            ("us-eu-frankfurt-1", Some(Jurisdiction::Us)),
+            ("ap-1", None),
+        ] {
             assert_eq!(jurisdiction_of(id), jurisdiction, "{id}");
         }
     }

@@ -118,7 +118,11 @@ impl Load {
     async fn serve(self: Rc<Self>, pool: Rc<Pool>, user: Rc<User>, first: Arrival) {
         let mut next = Some(first);
         while let Some(Arrival { due, writes }) = next {
-            if writes { self.order(&pool, &user, due).await } else { self.list(&pool, &user, due).await }
+            if writes {
+                self.order(&pool, &user, due).await;
+            } else {
+                self.list(&pool, &user, due).await;
+            }
             next = pool.waiting.borrow_mut().pop_front();
         }
         // To the end of those who wait, so that all have their turn.
@@ -130,7 +134,10 @@ impl Load {
         let keyed = number.is_multiple_of(2);
         let body = json!({ "item": order, "note": self.crowd.needle(pool.jurisdiction) }).to_string();
         for attempt in 0..2 {
-            let outcome = match self.ask(pool, user, Method::POST, "/orders", &body, keyed.then_some(&*order)).await {
+            let outcome = match self
+                .ask(pool, user, Method::POST, "/orders", &body, keyed.then_some(&*order))
+                .await
+            {
                 Ok(answer) if matches!(answer.status, StatusCode::OK | StatusCode::CREATED) => Outcome::Done,
                 Ok(answer) => answer.refusal(),
                 Err(outcome) => outcome,
@@ -159,7 +166,8 @@ impl Load {
                 match serde_json::from_slice::<Listed>(&answer.body) {
                     Ok(Listed { orders }) => {
                         let due = due - self.began;
-                        let missing = expected.into_iter().filter(|order| orders.iter().all(|o| o.item != *order));
+                        let missing =
+                            expected.into_iter().filter(|order| orders.iter().all(|o| o.item != *order));
                         let missing = missing.map(|order| Missing { due, order });
                         self.diary.borrow_mut().missing.extend(missing);
                         Outcome::Done
@@ -175,7 +183,8 @@ impl Load {
 
     fn note(&self, pool: &Pool, writes: bool, due: Instant, outcome: Outcome) {
         let Pool { place, jurisdiction, .. } = *pool;
-        let asked = Asked { due: due - self.began, took: due.elapsed(), place, jurisdiction, writes, outcome };
+        let asked =
+            Asked { due: due - self.began, took: due.elapsed(), place, jurisdiction, writes, outcome };
         self.diary.borrow_mut().asked.push(asked);
     }
 

@@ -81,11 +81,20 @@ impl Phase {
     /// How long it lasts after its act.
     pub(super) const fn lasts(self) -> Duration {
         Duration::from_secs(match self {
-            Self::Calm | Self::EuFrankfurtDead | Self::EndpointHangs | Self::EndpointFails => 15,
-            Self::UsEastSilent | Self::UsPromoted | Self::EuPromoted | Self::SingaporeHealed => 12,
+            Self::Calm
+            | Self::EuFrankfurtDead
+            | Self::EuNurembergBack
+            | Self::EndpointHangs
+            | Self::EndpointFails => 15,
             Self::UsEastDead | Self::EuNurembergDead | Self::EuRelaxed | Self::CalmAgain => 10,
-            Self::UsEastBack | Self::UsReturned | Self::EuFrankfurtBack | Self::EuReturned => 12,
-            Self::EuNurembergBack => 15,
+            Self::UsEastSilent
+            | Self::UsPromoted
+            | Self::UsEastBack
+            | Self::UsReturned
+            | Self::EuPromoted
+            | Self::EuFrankfurtBack
+            | Self::EuReturned
+            | Self::SingaporeHealed => 12,
             Self::SingaporeCutOff | Self::ReplicasLag => 30,
         })
     }
@@ -93,7 +102,9 @@ impl Phase {
     /// A region that can't be reached meanwhile: who is connected through it gets nothing.
     pub(super) const fn away(self) -> Option<Region> {
         match self {
-            Self::UsEastSilent | Self::UsEastDead | Self::UsPromoted | Self::UsEastBack => Some(Region::UsEast),
+            Self::UsEastSilent | Self::UsEastDead | Self::UsPromoted | Self::UsEastBack => {
+                Some(Region::UsEast)
+            }
             Self::EuFrankfurtDead | Self::EuPromoted | Self::EuFrankfurtBack => Some(Region::EuFrankfurt),
             Self::EuNurembergDead | Self::EuRelaxed | Self::EuNurembergBack => Some(Region::EuNuremberg),
             Self::SingaporeCutOff | Self::SingaporeHealed => Some(Region::ApSingapore),

@@ -69,7 +69,11 @@ impl Report {
             );
         }
         let looked = truth.as_ref().err().map(|error| format!("{error:#}"));
-        checks.check("databases, logs and disks could be looked at", looked.is_none(), looked.unwrap_or_default());
+        checks.check(
+            "databases, logs and disks could be looked at",
+            looked.is_none(),
+            looked.unwrap_or_default(),
+        );
         let truth = truth.unwrap_or_default();
         let day = Day { diary, truth: &truth, spans: &spans };
         goals(&day, &mut checks);
@@ -118,7 +122,8 @@ impl Report {
         let count = |account: &Account, of: Jurisdiction| -> usize {
             account.errors.get(of.name()).map_or(0, |kinds| kinds.values().sum())
         };
-        let after = |after: Option<f64>| after.map_or_else(|| "-".to_owned(), |after| format!("{after:.1} s"));
+        let after =
+            |after: Option<f64>| after.map_or_else(|| "-".to_owned(), |after| format!("{after:.1} s"));
         for account in &self.phases {
             let _ = writeln!(
                 text,
@@ -192,7 +197,11 @@ fn goals(day: &Day<'_>, checks: &mut Checks) {
                 span.ended,
             )
             .collect();
-        told(&format!("{name}: from then on, writes of {jurisdiction} are refused with 503"), &refused, checks);
+        told(
+            &format!("{name}: from then on, writes of {jurisdiction} are refused with 503"),
+            &refused,
+            checks,
+        );
         let reads = Which { jurisdiction: Some(jurisdiction), writes: Some(false), ..elsewhere(span) };
         let name = format!("{name}: reads of {jurisdiction} go on from 1 s after that");
         all_done(&name, day.asked(reads, from + SETTLED, span.ended), READS, checks);
@@ -214,9 +223,10 @@ fn goals(day: &Day<'_>, checks: &mut Checks) {
     for phase in Phase::ALL {
         let Some(span) = day.span(phase) else { continue };
         let (what, which) = match (phase.opens(), phase.heals()) {
-            (Some(of), _) => {
-                (format!("writes of {of}"), Which { jurisdiction: Some(of), writes: Some(true), ..elsewhere(span) })
-            }
+            (Some(of), _) => (
+                format!("writes of {of}"),
+                Which { jurisdiction: Some(of), writes: Some(true), ..elsewhere(span) },
+            ),
             (None, Some(region)) => {
                 (format!("users of {region}"), Which { through: Some(region), ..Which::default() })
             }
@@ -232,7 +242,9 @@ fn goals(day: &Day<'_>, checks: &mut Checks) {
     if let Some(span) = day.span(Phase::EuNurembergDead) {
         let after = span.acted + SETTLED;
         let told = day.diary.acknowledged.iter().filter(|acknowledged| {
-            acknowledged.jurisdiction == Jurisdiction::Eu && acknowledged.at > after && acknowledged.at < span.ended
+            acknowledged.jurisdiction == Jurisdiction::Eu
+                && acknowledged.at > after
+                && acknowledged.at < span.ended
         });
         let count = told.count();
         checks.check(
@@ -301,11 +313,7 @@ fn all_done<'a>(name: &str, asked: impl Iterator<Item = &'a Asked>, least: f64, 
         done += usize::from(one.outcome.is_done());
     }
     let share = done as f64 / all.max(1) as f64;
-    checks.check(
-        name,
-        all > 0 && share >= least,
-        format!("{done} of {all} ({:.2} %)", share * 100.0),
-    );
+    checks.check(name, all > 0 && share >= least, format!("{done} of {all} ({:.2} %)", share * 100.0));
 }
 
 /// All of them were told, and soon.

@@ -64,7 +64,8 @@ impl Promotion {
 
 /// `promote` names what is lost in a line of its own.
 fn lost_after(said: &str) -> Option<String> {
-    let named = said.lines().find_map(|line| line.trim().strip_prefix("lost: every write acknowledged after "))?;
+    let named =
+        said.lines().find_map(|line| line.trim().strip_prefix("lost: every write acknowledged after "))?;
     Some(named.split(", position").next().unwrap_or(named).to_owned())
 }
 
@@ -204,6 +205,9 @@ mod tests {
         let named = "proof: NONE\nlost: every write acknowledged after 2026-11-24 17:00:00.5+00, position 0/3000060 of \
                      timeline 1: how much, nobody who answers knows\nsteps:\n";
         assert_eq!(lost_after(named).as_deref(), Some("2026-11-24 17:00:00.5+00"));
-        assert_eq!(lost_after("lost: nothing: all members answer, and none has more than the target\n"), None);
+        assert_eq!(
+            lost_after("lost: nothing: all members answer, and none has more than the target\n"),
+            None
+        );
     }
 }

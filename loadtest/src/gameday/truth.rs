@@ -69,8 +69,12 @@ impl Truth {
         }
         world.flush_to_disk().await.context("before the scan")?;
         for region in Region::ALL {
-            let strange: Vec<_> =
-                crowd.needles.iter().filter(|(of, _)| !may_lie(*of, region)).map(|(_, needle)| needle).collect();
+            let strange: Vec<_> = crowd
+                .needles
+                .iter()
+                .filter(|(of, _)| !may_lie(*of, region))
+                .map(|(_, needle)| needle)
+                .collect();
             if strange.is_empty() {
                 continue;
             }
@@ -110,7 +114,8 @@ mod tests {
 
     #[test]
     fn deliveries_are_judged_by_whose_token_arrived_where() {
-        let line = |subject: &str| format!("{{\"event\":\"delivered\",\"subject\":{subject},\"at_ms\":1500}}\n");
+        let line =
+            |subject: &str| format!("{{\"event\":\"delivered\",\"subject\":{subject},\"at_ms\":1500}}\n");
         let log = format!(
             "not JSON\n{{\"event\":\"listening\"}}\n{}{}{}{}",
             line("\"us-eu-frankfurt-00001\""),
@@ -121,7 +126,8 @@ mod tests {
         let mut truth = Truth::default();
         truth.read(&log, Region::ApSingapore, 1_000.0);
         assert_eq!(truth.deliveries, 4);
-        let subjects: Vec<_> = truth.astray.iter().map(|(_, what)| what.split(' ').next().unwrap_or("")).collect();
+        let subjects: Vec<_> =
+            truth.astray.iter().map(|(_, what)| what.split(' ').next().unwrap_or("")).collect();
         assert_eq!(subjects, ["eu-us-east-00001", "someone", "nobody"]);
         assert_eq!(truth.astray[0].0, Duration::from_millis(500));
         let mut there = Truth::default();

@@ -59,7 +59,7 @@ pub(super) struct Which {
 }
 
 impl Which {
-    fn holds(&self, asked: &Asked) -> bool {
+    fn holds(self, asked: &Asked) -> bool {
         self.jurisdiction.is_none_or(|of| asked.jurisdiction == of)
             && self.writes.is_none_or(|writes| asked.writes == writes)
             && self.not_through != Some(asked.place)
@@ -90,7 +90,9 @@ impl<'a> Day<'a> {
         let which = Which { not_through: span.phase.away(), ..Which::default() };
         let last = self
             .asked(which, span.began, span.ended)
-            .filter(|asked| !asked.outcome.is_done() && (asked.took >= IN_THE_DARK || !is_told(&asked.outcome)))
+            .filter(|asked| {
+                !asked.outcome.is_done() && (asked.took >= IN_THE_DARK || !is_told(&asked.outcome))
+            })
             .map(|asked| asked.due)
             .max();
         last.map_or(Duration::ZERO, |last| last.saturating_sub(span.began))

@@ -79,7 +79,8 @@ impl WorldBuilder {
         self
     }
 
-    /// The `residency-migrate` that makes the internal certificates; needed with gateways.
+    /// The `residency-migrate` that makes the internal certificates, needed with gateways; starts databases through its
+    /// `primary check`, and makes the registers.
     #[must_use]
     pub fn migrate_bin(mut self, path: impl Into<PathBuf>) -> Self {
         self.migrate = Some(path.into());
@@ -230,6 +231,7 @@ impl WorldBuilder {
                 slot: slot.number,
                 fsync: self.fsync,
                 root: root.clone(),
+                migrate: self.migrate.clone(),
             }),
         };
         // From here on the world exists, so that whatever fails below ends what was started.
@@ -287,6 +289,9 @@ impl WorldBuilder {
                 Some(gateways) => gateways.pki(processes).await,
             }
         };
+        if let Some(clusters) = &world.clusters {
+            clusters.write_settings()?;
+        }
         let create = async |jurisdiction| match &world.clusters {
             None => Ok(()),
             Some(clusters) => {
@@ -304,7 +309,7 @@ impl WorldBuilder {
         }
         if let Some(clusters) = &world.clusters {
             for (region, jurisdiction) in databases() {
-                clusters.start(region, jurisdiction, processes)?;
+                clusters.start(region, jurisdiction, processes, &world.links)?;
             }
             for (region, jurisdiction) in databases() {
                 clusters.accepting(region, jurisdiction, processes).await?;
@@ -312,6 +317,7 @@ impl WorldBuilder {
             for jurisdiction in Jurisdiction::ALL {
                 clusters.streaming(jurisdiction, processes).await?;
             }
+            clusters.registers(&world.links, processes).await?;
         }
         if self.redis {
             for region in Region::ALL {

@@ -53,7 +53,8 @@ pub enum Service {
 
 impl Service {
     pub fn region(self) -> Region {
-        let (Self::Gateway(region) | Self::Api(region, _) | Self::Redis(region) | Self::Postgres(region, _)) = self;
+        let (Self::Gateway(region) | Self::Api(region, _) | Self::Redis(region) | Self::Postgres(region, _)) =
+            self;
         region
     }
 }

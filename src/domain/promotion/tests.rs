@@ -1,0 +1,1 @@
+//! Plans, boots, and strings.
