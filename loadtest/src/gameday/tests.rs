@@ -79,9 +79,10 @@ fn acknowledged(at: Duration, jurisdiction: Jurisdiction, order: &str) -> Acknow
 }
 
 type Rows = &'static [(&'static str, u64)];
+type Admitted = &'static [(Jurisdiction, u32)];
 
 /// Orders that were acknowledged, and reads without them, over databases that hold `rows`.
-fn kept(rows: Rows, admitted: &[(Jurisdiction, u32)]) -> (Diary, Truth) {
+fn kept(rows: Rows, admitted: Admitted) -> (Diary, Truth) {
     let diary = Diary {
         acknowledged: vec![
             acknowledged(S * 5, Jurisdiction::Us, "us-a/0"),
@@ -110,7 +111,7 @@ fn a_write_is_lost_stale_or_doubled_by_what_the_databases_hold() {
     use Jurisdiction::{Eu, Us};
     let whole: Rows = &[("us-a/0", 1), ("us-a/1", 1), ("eu-b/0", 1)];
     // What the databases hold, what promotions admit; lost, of these not admitted, stale reads, doubled.
-    let cases: [(Rows, &[(Jurisdiction, u32)], [usize; 4]); 6] = [
+    let cases: [(Rows, Admitted, [usize; 4]); 6] = [
         (whole, &[], [0, 0, 3, 0]),
         (&[("us-a/0", 1), ("eu-b/0", 1)], &[], [1, 1, 1, 0]),
         (&[("us-a/0", 1), ("eu-b/0", 1)], &[(Us, 18)], [1, 0, 1, 0]),
