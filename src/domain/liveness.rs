@@ -12,6 +12,11 @@ use super::names::{JurisdictionId, RegionId, RegionSet};
 use super::register::Generation;
 use super::topology::Topology;
 
+pub mod homes;
+pub mod proximity;
+pub mod replayed;
+pub mod suspicion;
+
 /// A snapshot, replaced as a whole by whoever observes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Liveness {
