@@ -12,13 +12,14 @@ use rustls::{ServerConfig, SupportedProtocolVersion};
 use crate::auth::{PolicyFault, Verifier};
 use crate::config::{CertificateFiles, Config, Endpoint, TlsSettings, TlsVersion};
 use crate::domain::liveness::Liveness;
+use crate::domain::liveness::replayed::Replayed;
 use crate::domain::names::RegionId;
 use crate::telemetry::{Labels, SubjectHasher};
 use crate::tls::{CertificateSource, CertificateStore, Certificates, DownstreamOffer, InternalTls, TlsFault};
 use crate::upstream::{Dial, Endpoints};
 
 use super::health::HealthState;
-use super::watch::RegionState;
+use super::watch::{RegionState, Signs};
 
 /// What a gateway runs on, from one reload to the next.
 pub struct Settings {
@@ -29,6 +30,10 @@ pub struct Settings {
     pub tls: Tls,
     /// Replaced as a whole by the watchers of this generation.
     pub liveness: ArcSwap<Liveness>,
+    /// How far each region's databases have come; replaced as a whole, several times a second.
+    pub replayed: ArcSwap<Replayed>,
+    /// What requests have met on their way.
+    pub signs: Arc<Signs>,
     pub health: HealthState,
     /// What other regions' gateways are told.
     pub state: ArcSwap<RegionState>,
@@ -88,13 +93,17 @@ impl Settings {
         };
         let seen = previous.filter(same_names);
         let liveness =
-            seen.map_or_else(|| Arc::new(Liveness::assumed(topology)), |seen| seen.liveness.load_full());
+            seen.map_or_else(|| Liveness::assumed(topology), |seen| seen.liveness.load().under(topology));
+        let signs = seen.map_or_else(|| Arc::new(Signs::new(topology)), |seen| Arc::clone(&seen.signs));
         let state = seen.map(|seen| seen.state.load().without_positions()).unwrap_or_default();
         Ok(Self {
             verifier,
             hasher,
             tls: Tls::load(&config, previous)?,
-            liveness: ArcSwap::new(liveness),
+            liveness: ArcSwap::from_pointee(liveness),
+            // Positions count while they are fresh; nothing is kept over a reload.
+            replayed: ArcSwap::default(),
+            signs,
             health: seen.map(|seen| seen.health.copy()).unwrap_or_default(),
             state: ArcSwap::from_pointee(state),
             inherited: seen.is_some(),

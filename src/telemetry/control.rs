@@ -19,6 +19,10 @@ pub struct ControlMetrics {
     replication_lag: GaugeVec,
     database_up: IntGaugeVec,
     database_role: IntGaugeVec,
+    home: IntGaugeVec,
+    generation: IntGaugeVec,
+    read_only: IntGaugeVec,
+    home_alarms: IntCounterVec,
     peer_up: IntGaugeVec,
     endpoint_up: IntGaugeVec,
     certificate_expiry: GaugeVec,
@@ -65,6 +69,10 @@ impl ControlMetrics {
             replication_lag: gauges(&catalog::REPLICATION_LAG)?,
             database_up: integers(&catalog::DATABASE_UP)?,
             database_role: integers(&catalog::DATABASE_ROLE)?,
+            home: integers(&catalog::HOME)?,
+            generation: integers(&catalog::GENERATION)?,
+            read_only: integers(&catalog::READ_ONLY)?,
+            home_alarms: counters(&catalog::HOME_ALARMS)?,
             peer_up: integers(&catalog::PEER_UP)?,
             endpoint_up: integers(&catalog::ENDPOINT_UP)?,
             certificate_expiry: gauges(&catalog::CERTIFICATE_EXPIRY)?,
@@ -98,6 +106,23 @@ impl ControlMetrics {
                 None => forget(self.database_role.remove_label_values(&[jurisdiction, name])),
             }
         }
+    }
+
+    /// Whether a lawful region is the jurisdiction's home.
+    pub fn home(&self, jurisdiction: &str, region: &str, is_home: bool) {
+        self.home.with_label_values(&[jurisdiction, region]).set(is_home.into());
+    }
+
+    /// The generation of the jurisdiction's home, and whether it is closed to writes.
+    pub fn generation(&self, jurisdiction: &str, generation: u64, read_only: bool) {
+        let generation = i64::try_from(generation).unwrap_or(i64::MAX);
+        self.generation.with_label_values(&[jurisdiction]).set(generation);
+        self.read_only.with_label_values(&[jurisdiction]).set(read_only.into());
+    }
+
+    /// A database contradicts what is known of its jurisdiction's home; `kind` is one of a fixed few words.
+    pub fn home_alarm(&self, jurisdiction: &str, kind: &str) {
+        self.home_alarms.with_label_values(&[jurisdiction, kind]).inc();
     }
 
     /// Whether another region's gateway answers.
@@ -157,6 +182,9 @@ impl ControlMetrics {
         self.replication_lag.reset();
         self.database_up.reset();
         self.database_role.reset();
+        self.home.reset();
+        self.generation.reset();
+        self.read_only.reset();
         self.peer_up.reset();
         self.endpoint_up.reset();
         self.certificate_expiry.reset();
