@@ -64,13 +64,19 @@ impl Conduct {
         }
     }
 
-    /// It does well enough to take another's place.
+    /// It does well enough to take another's place: it answered as often in a row as the other failed.
     pub const fn is_well(&self) -> bool {
-        matches!(self.place, Place::In) && self.failures == 0 && self.answers > 0
+        matches!(self.place, Place::In) && self.answers >= FAILURES_TO_EJECT
     }
 
+    /// It has yet to prove itself.
     pub const fn is_out(&self) -> bool {
         !matches!(self.place, Place::In)
+    }
+
+    /// Its time is not over, or it has to be asked.
+    pub const fn is_out_for_now(&self) -> bool {
+        matches!(self.place, Place::Out { .. })
     }
 
     /// Its time is over, and it has to be asked whether it answers at all.

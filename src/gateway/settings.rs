@@ -16,7 +16,7 @@ use crate::domain::liveness::replayed::Replayed;
 use crate::domain::names::RegionId;
 use crate::telemetry::{Labels, SubjectHasher};
 use crate::tls::{CertificateSource, CertificateStore, Certificates, DownstreamOffer, InternalTls, TlsFault};
-use crate::upstream::{Dial, Endpoints};
+use crate::upstream::{Dial, Endpoints, SetAside};
 
 use super::health::HealthState;
 use super::watch::{RegionState, Signs};
@@ -34,6 +34,8 @@ pub struct Settings {
     pub replayed: ArcSwap<Replayed>,
     /// What requests have met on their way.
     pub signs: Arc<Signs>,
+    /// By endpoint of this region: whether workers have set it aside.
+    set_aside: Vec<(Endpoint, Arc<SetAside>)>,
     pub health: HealthState,
     /// What other regions' gateways are told.
     pub state: ArcSwap<RegionState>,
@@ -95,6 +97,13 @@ impl Settings {
         let liveness =
             seen.map_or_else(|| Liveness::assumed(topology), |seen| seen.liveness.load().under(topology));
         let signs = seen.map_or_else(|| Arc::new(Signs::new(topology)), |seen| Arc::clone(&seen.signs));
+        let endpoints = config.upstream_groups.iter().flat_map(|group| config.own_region().endpoints(group));
+        let set_aside = endpoints
+            .map(|endpoint| {
+                let known = previous.map(|settings| settings.set_aside(endpoint));
+                (endpoint.clone(), known.unwrap_or_default())
+            })
+            .collect();
         let state = seen.map(|seen| seen.state.load().without_positions()).unwrap_or_default();
         Ok(Self {
             verifier,
@@ -104,6 +113,7 @@ impl Settings {
             // Positions count while they are fresh; nothing is kept over a reload.
             replayed: ArcSwap::default(),
             signs,
+            set_aside,
             health: seen.map(|seen| seen.health.copy()).unwrap_or_default(),
             state: ArcSwap::from_pointee(state),
             inherited: seen.is_some(),
@@ -124,7 +134,7 @@ impl Settings {
     /// Whom requests go to, and how.
     pub fn endpoints(&self) -> Result<Endpoints, SettingsFault> {
         let config = &self.config;
-        let plain = |endpoint: &Endpoint| (endpoint.clone(), Dial::Plain);
+        let plain = |endpoint: &Endpoint| (endpoint.clone(), self.set_aside(endpoint));
         let own = config.own_region();
         let groups = config
             .upstream_groups
@@ -142,7 +152,13 @@ impl Settings {
                 Ok(gateway.zip(self.dial(region)?).into_iter().collect())
             })
             .collect::<Result<_, SettingsFault>>()?;
-        Ok(Endpoints { own: config.region.index(), groups, gateways })
+        Ok(Endpoints { own: config.region.index(), groups, gateways, hang_after: config.health.hang_after })
+    }
+
+    /// What the workers say of an endpoint of this region.
+    pub fn set_aside(&self, endpoint: &Endpoint) -> Arc<SetAside> {
+        let found = self.set_aside.iter().find(|(known, _)| known == endpoint);
+        found.map(|(_, set_aside)| Arc::clone(set_aside)).unwrap_or_default()
     }
 
     /// Mutual TLS to another region's gateway; `None` without an internal PKI.

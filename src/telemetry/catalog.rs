@@ -195,6 +195,11 @@ pub(super) static ENDPOINT_UP: Family = gauge(
     &["group", "endpoint"],
     "1 if this region's endpoint of the group is in use, 0 while it is set aside.",
 );
+pub(super) static ENDPOINT_SET_ASIDE: Family = counter(
+    "residency_endpoint_set_aside_total",
+    &["group", "endpoint"],
+    "How often a worker set this region's endpoint aside because it hung or failed while others did well.",
+);
 pub(super) static CERTIFICATE_EXPIRY: Family = gauge(
     "residency_certificate_expiry_timestamp_seconds",
     &["certificate"],
@@ -271,6 +276,7 @@ pub static ALL: &[&Family] = &[
     &HOME_ALARMS,
     &PEER_UP,
     &ENDPOINT_UP,
+    &ENDPOINT_SET_ASIDE,
     &CERTIFICATE_EXPIRY,
     &CONFIG_GENERATION,
     &CONFIG_RELOADS,

@@ -25,6 +25,7 @@ pub struct ControlMetrics {
     home_alarms: IntCounterVec,
     peer_up: IntGaugeVec,
     endpoint_up: IntGaugeVec,
+    endpoint_set_aside: IntCounterVec,
     certificate_expiry: GaugeVec,
     jwks_fetches: IntCounterVec,
     jwks_last_success: GaugeVec,
@@ -75,6 +76,7 @@ impl ControlMetrics {
             home_alarms: counters(&catalog::HOME_ALARMS)?,
             peer_up: integers(&catalog::PEER_UP)?,
             endpoint_up: integers(&catalog::ENDPOINT_UP)?,
+            endpoint_set_aside: counters(&catalog::ENDPOINT_SET_ASIDE)?,
             certificate_expiry: gauges(&catalog::CERTIFICATE_EXPIRY)?,
             jwks_fetches: counters(&catalog::JWKS_FETCHES)?,
             jwks_last_success: gauges(&catalog::JWKS_LAST_SUCCESS)?,
@@ -133,6 +135,12 @@ impl ControlMetrics {
     /// Whether an API endpoint of this region is in use.
     pub fn endpoint(&self, group: &str, endpoint: &str, up: bool) {
         self.endpoint_up.with_label_values(&[group, endpoint]).set(up.into());
+    }
+
+    /// How often all workers together have set an API endpoint of this region aside.
+    pub fn endpoint_set_aside(&self, group: &str, endpoint: &str, times: u64) {
+        let counter = self.endpoint_set_aside.with_label_values(&[group, endpoint]);
+        counter.inc_by(times.saturating_sub(counter.get()));
     }
 
     /// When a certificate expires: `public`, `internal`, or the file of a further public one.

@@ -50,7 +50,7 @@ fn one_that_hung_is_asked_before_it_gets_a_request() {
 fn a_group_spares_half_and_only_for_one_that_does_well() {
     let well = {
         let mut one = Conduct::default();
-        one.answered();
+        (0..FAILURES_TO_EJECT).for_each(|_| one.answered());
         one
     };
     let out = {

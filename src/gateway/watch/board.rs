@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -25,6 +26,7 @@ use crate::domain::upstream_groups::UpstreamGroup;
 use crate::gateway::settings::Settings;
 use crate::postgres::{DatabaseState, JurisdictionRow, Role, Sample};
 use crate::telemetry::ControlMetrics;
+use crate::upstream::SetAside;
 
 /// Notes of all watchers of one generation of settings.
 pub struct Board {
@@ -54,6 +56,8 @@ pub struct Watched {
     pub group: UpstreamGroup,
     pub endpoint: Endpoint,
     pub up: Option<bool>,
+    /// What the workers have seen of it.
+    pub set_aside: Arc<SetAside>,
 }
 
 struct Heard {
@@ -65,8 +69,14 @@ struct Heard {
 pub const STALE_PRIMARY: &str = "stale-primary";
 
 impl Watched {
+    /// It takes connections.
     pub fn may_be_up(&self) -> bool {
         self.up != Some(false)
+    }
+
+    /// Some worker sends it nothing, because it hangs or fails.
+    pub fn is_set_aside(&self) -> bool {
+        self.set_aside.workers() > 0
     }
 }
 
@@ -76,7 +86,10 @@ impl Board {
         let topology = &config.topology;
         let watched = |group| {
             let endpoints = config.own_region().endpoints(group).iter().cloned();
-            endpoints.map(move |endpoint| Watched { group, endpoint, up: None })
+            endpoints.map(move |endpoint| {
+                let set_aside = settings.set_aside(&endpoint);
+                Watched { group, endpoint, up: None, set_aside }
+            })
         };
         let known = settings.liveness.load();
         let home = |jurisdiction| {

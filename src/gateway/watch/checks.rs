@@ -104,19 +104,25 @@ impl View {
 fn group_check(name: &str, endpoints: &[&Watched]) -> Option<Check> {
     let (up, down): (Vec<&Watched>, Vec<&Watched>) =
         endpoints.iter().partition(|watched| watched.may_be_up());
+    let aside = up.iter().filter(|watched| watched.is_set_aside());
+    let aside: Vec<&str> = aside.map(|watched| watched.endpoint.as_str()).collect();
     let status = match (up.len(), down.len()) {
         (0, 0) => return None,
-        (_, 0) => Status::Pass,
+        (_, 0) if aside.is_empty() => Status::Pass,
         (0, _) => Status::Fail,
         (_, _) => Status::Warn,
     };
     let check = Check::new(format!("{name}:connections"), Depth::Full, status);
     let check = check.observed(up.len(), "endpoints up");
-    if down.is_empty() {
-        return Some(check);
-    }
     let down: Vec<&str> = down.iter().map(|watched| watched.endpoint.as_str()).collect();
-    Some(check.output(format!("no connection to {}", down.join(", "))))
+    let mut words = Vec::new();
+    if !down.is_empty() {
+        words.push(format!("no connection to {}", down.join(", ")));
+    }
+    if !aside.is_empty() {
+        words.push(format!("set aside, because it hangs or fails: {}", aside.join(", ")));
+    }
+    Some(if words.is_empty() { check } else { check.output(words.join("; ")) })
 }
 
 /// An issuer's keys: none at all refuses every token; old ones may hide a withdrawal.

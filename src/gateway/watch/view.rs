@@ -220,7 +220,9 @@ impl View {
         }
         for watched in &self.endpoints {
             let group = settings.config.upstream_groups.name(watched.group);
-            metrics.endpoint(group, watched.endpoint.as_str(), watched.may_be_up());
+            let endpoint = watched.endpoint.as_str();
+            metrics.endpoint(group, endpoint, watched.may_be_up() && !watched.is_set_aside());
+            metrics.endpoint_set_aside(group, endpoint, watched.set_aside.times());
         }
     }
 

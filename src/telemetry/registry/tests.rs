@@ -59,6 +59,7 @@ fn exercised() -> Metrics {
     control.home_alarm("eu", "stale-primary");
     control.peer("eu-frankfurt", false);
     control.endpoint("api", "10.1.0.11:3000", true);
+    control.endpoint_set_aside("api", "10.1.0.11:3000", 1);
     control.certificate_expiry("public", SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_001));
     control.jwks_fetched(
         "https://auth.acme.com",
