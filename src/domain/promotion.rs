@@ -25,7 +25,7 @@ mod refusal;
 mod tests;
 
 pub use boot::{BootVerdict, Own, Peer, boot};
-pub use conninfo::{first_last, is_list};
+pub use conninfo::{beginning_with, first_last, is_list};
 pub use plan::{Loss, Plan, Proof, Step, Whole, plan};
 pub use refusal::Refusal;
 

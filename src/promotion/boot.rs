@@ -20,7 +20,7 @@ use crate::{
     clock,
     config::ClusterSettings,
     domain::{
-        promotion::{BootVerdict, Peer, boot, is_list},
+        promotion::{BootVerdict, Peer, beginning_with, boot, is_list},
         replication_lag::Lsn,
     },
     postgres::DatabaseUrl,
@@ -131,7 +131,7 @@ async fn become_standby(
     let was_standby = directory.is_standby();
     // First of all: whatever fails below, this doesn't open.
     directory.make_standby()?;
-    directory.forget_detached()?;
+    directory.forget_promotion()?;
     if let Some((region, url)) = primary {
         let parted = rewind::is_under_way(directory)
             || !was_standby
@@ -155,6 +155,12 @@ async fn become_standby(
                 "primary_conninfo doesn't list all members: after a promotion this standby may follow nobody; {remedy}"
             ),
         )?;
+    }
+    // A silent host, or a former primary that still runs, would come first.
+    let address =
+        primary.map(|(_, url)| url.address()).and_then(|address| address.split('/').next()?.rsplit_once(':'));
+    if let Some(turned) = address.and_then(|(host, port)| beginning_with(&conninfo, host, port)) {
+        directory.set_conninfo(&turned)?;
     }
     let follows = primary.map_or("nobody yet", |(region, _)| region.as_str());
     say(out, format!("{} starts as a standby ({why}), following {follows}", arguments.region))

@@ -97,18 +97,33 @@ impl DataDirectory {
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
-    /// Removes what a promotion that was cut off has left in place of `primary_conninfo`: an empty one.
-    pub(super) fn forget_detached(&self) -> Result<(), PromotionFault> {
+    /// Removes what a promotion has left on a former primary, or, cut off, on a standby: read-only sessions, no primary.
+    pub(super) fn forget_promotion(&self) -> Result<(), PromotionFault> {
+        self.edit(
+            |line| {
+                let left = ["primary_conninfo = ''", "default_transaction_read_only = 'on'"];
+                !left.contains(&line.trim())
+            },
+            None,
+        )
+    }
+
+    /// Sets `primary_conninfo` as `ALTER SYSTEM` would.
+    pub(super) fn set_conninfo(&self, conninfo: &str) -> Result<(), PromotionFault> {
+        let line = format!("primary_conninfo = '{}'", conninfo.replace('\\', "\\\\").replace('\'', "''"));
+        self.edit(|line| !line.trim_start().starts_with("primary_conninfo"), Some(&line))
+    }
+
+    /// Keeps some lines of what `ALTER SYSTEM` has written, and adds one.
+    fn edit(&self, keep: impl Fn(&str) -> bool, add: Option<&str>) -> Result<(), PromotionFault> {
         let path = self.path.join("postgresql.auto.conf");
         let fault = |source| PromotionFault::File { path: path.clone(), source };
         let text = fs::read_to_string(&path).map_err(fault)?;
-        let kept: String = text
-            .lines()
-            .filter(|line| line.trim() != "primary_conninfo = ''")
-            .flat_map(|line| [line, "\n"])
-            .collect();
-        if kept.len() != text.len() {
-            fs::write(&path, kept).map_err(fault)?;
+        let lines = text.lines().filter(|line| keep(line)).chain(add);
+        let edited: String = lines.flat_map(|line| [line, "\n"]).collect();
+        if edited != text {
+            let new = path.with_extension("conf.residency");
+            fs::write(&new, edited).and_then(|()| fs::rename(&new, &path)).map_err(fault)?;
         }
         Ok(())
     }

@@ -110,14 +110,30 @@ async fn end_sessions(session: &Session) -> Result<(), PromotionFault> {
     })
 }
 
+/// Makes a closed former primary that still runs look as it is: not writable. Standbys look for who is, and leave it.
+pub(super) async fn repel(session: &Session) -> Result<(), PromotionFault> {
+    const DOING: &str = "turning standbys away from it";
+    session.execute(DOING, "ALTER SYSTEM SET default_transaction_read_only = 'on'").await?;
+    session.execute(DOING, "SELECT pg_reload_conf()").await?;
+    let read_only = "SELECT current_setting('default_transaction_read_only') = 'on'";
+    let deadline = Instant::from_std(clock::now() + SESSIONS_END);
+    while !session.value::<bool>(DOING, read_only).await? && Instant::now() < deadline {
+        sleep(POLL).await;
+    }
+    session.execute(DOING, "SELECT pg_terminate_backend(pid) FROM pg_stat_replication").await
+}
+
 /// Opens the database, if it is closed or marked.
 pub(super) async fn open(session: &Session) -> Result<(), PromotionFault> {
+    const DOING: &str = "opening the database";
     let database = name(session.database());
+    session.execute(DOING, "ALTER SYSTEM RESET default_transaction_read_only").await?;
+    session.execute(DOING, "SELECT pg_reload_conf()").await?;
     session
         .execute(
-            "opening the database",
+            DOING,
             &format!(
-                "ROLLBACK; SET synchronous_commit = local; BEGIN; ALTER DATABASE {database} ALLOW_CONNECTIONS true; \
+                "ROLLBACK; SET synchronous_commit = local; BEGIN READ WRITE; ALTER DATABASE {database} ALLOW_CONNECTIONS true; \
                  ALTER DATABASE {database} RESET residency.fence; COMMIT"
             ),
         )

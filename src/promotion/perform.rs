@@ -236,6 +236,11 @@ impl Run<'_> {
                 "moves_without_id": journal.orphans,
             }),
         };
+        if let Some(closed) = &self.closed
+            && let Err(fault) = fence::repel(self.members.at(closed)?).await
+        {
+            say(out, format!("  {fault}"))?;
+        }
         let others = self.followers();
         let (mut told, patience) = (Vec::new(), self.arguments.patience());
         let follow = async {
@@ -347,6 +352,8 @@ async fn rights(members: &Members) -> Result<(), PromotionFault> {
          ('membership of pg_monitor', pg_has_role('pg_monitor', 'USAGE')), \
          ('membership of pg_signal_backend', pg_has_role('pg_signal_backend', 'USAGE')), \
          ('ALTER SYSTEM on primary_conninfo', has_parameter_privilege('primary_conninfo', 'ALTER SYSTEM')), \
+         ('ALTER SYSTEM on default_transaction_read_only', \
+            has_parameter_privilege('default_transaction_read_only', 'ALTER SYSTEM')), \
          ('ALTER SYSTEM on synchronous_standby_names', \
             has_parameter_privilege('synchronous_standby_names', 'ALTER SYSTEM')), \
          ('ownership of the database', (SELECT pg_has_role(datdba, 'USAGE') FROM pg_database WHERE datname = $1))) \

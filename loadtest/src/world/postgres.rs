@@ -178,8 +178,9 @@ impl Clusters {
 
     /// Writes it.
     pub(crate) fn write_settings(&self) -> Result<()> {
+        // A whole configuration, as `schema apply` reads it; nothing but the registers matters.
         let mut text = String::from(
-            "region = \"us-east\"\n[listen]\nhttp = \"off\"\nadmin = \"127.0.0.1:1\"\ninternal = \"off\"\n\
+            "region = \"us-east\"\ninternal_tls = \"dir:/nonexistent\"\n[listen]\nhttp = \"127.0.0.1:2\"\ninternal = \"off\"\n\
              [token]\nissuer = \"none\"\naudience = \"none\"\nhs256_secret = \"env:REGISTER_SUBJECT_KEY\"\n\
              [register]\nsubject_key = \"env:REGISTER_SUBJECT_KEY\"\n\
              identifier_key = \"env:REGISTER_IDENTIFIER_KEY\"\n",
@@ -187,7 +188,9 @@ impl Clusters {
         for region in Region::ALL {
             let _ = writeln!(
                 text,
-                "[regions.{region}]\ngateway = \"127.0.0.1:1\"\nupstreams = {{ api = [\"127.0.0.1:1\"] }}"
+                "[regions.{region}]\ngateway = \"{}\"\nupstreams = {{ api = [\"{}\"] }}",
+                Port::GatewayInternal.at(region, self.slot),
+                Port::Api(1).at(region, self.slot),
             );
         }
         for jurisdiction in Jurisdiction::ALL {

@@ -26,6 +26,26 @@ pub fn first_last(conninfo: &str) -> Option<String> {
     Some(turned.join(" "))
 }
 
+/// The same with this host and port first; `None` if they are not in it, or are already.
+pub fn beginning_with(conninfo: &str, host: &str, port: &str) -> Option<String> {
+    let first = |conninfo: &str| {
+        let pairs = pairs(conninfo)?;
+        let value = |name: &str| {
+            let listed = pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.split(',').next());
+            listed.flatten().unwrap_or_default().to_owned()
+        };
+        Some(value("host") == host && value("port") == port)
+    };
+    let mut turned = conninfo.to_owned();
+    for turns in 0..=conninfo.matches(',').count() {
+        if first(&turned)? {
+            return (turns > 0).then_some(turned);
+        }
+        turned = first_last(&turned)?;
+    }
+    None
+}
+
 /// Whether a standby with this string finds the primary by itself among `others`: that many hosts, and only one that takes
 /// writes will do.
 pub fn is_list(conninfo: &str, others: usize) -> bool {
