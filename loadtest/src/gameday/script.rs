@@ -112,8 +112,12 @@ impl Script {
             }
             Phase::UsReturned => self.promote(Us, UsEast, &[]).await,
             Phase::EuFrankfurtDead => self.world.kill_region(EuFrankfurt).await,
-            Phase::EuPromoted => self.promote(Eu, EuNuremberg, &[]).await,
-            Phase::EuFrankfurtBack => self.world.revive_region(EuFrankfurt).await,
+            // The only standby left is the one that is promoted, so commits can wait for nobody until another is back.
+            Phase::EuPromoted => self.promote(Eu, EuNuremberg, &["--durability", "async"]).await,
+            Phase::EuFrankfurtBack => {
+                self.world.revive_region(EuFrankfurt).await?;
+                self.durability("remote").await
+            }
             Phase::EuReturned => self.promote(Eu, EuFrankfurt, &[]).await,
             Phase::EuNurembergDead => self.world.kill_region(EuNuremberg).await,
             Phase::EuRelaxed => self.durability("async").await,
