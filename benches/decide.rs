@@ -43,6 +43,7 @@ fn decision(bencher: divan::Bencher<'_, '_>, access: Access) {
         access,
         reads: Reads::Nearest,
         unreachable: RegionSet::EMPTY,
+        behind: RegionSet::EMPTY,
     };
     bencher.bench_local(|| decide(black_box(&topology), black_box(&liveness), black_box(&question)));
 }

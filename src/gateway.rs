@@ -22,6 +22,7 @@ mod listener;
 mod multiplex;
 mod own_paths;
 mod peek;
+mod position;
 mod problem;
 mod record;
 mod reply;

@@ -69,6 +69,8 @@ pub struct Question {
     pub reads: Reads,
     /// Regions this very request already failed to reach.
     pub unreachable: RegionSet,
+    /// Regions whose databases lack what the client has seen of its own writes. The home lacks nothing, and is not meant.
+    pub behind: RegionSet,
 }
 
 /// The answer.
@@ -123,6 +125,8 @@ pub enum Refusal {
     HomeUnavailable,
     NoLawfulReplica,
     Misdirected,
+    PositionUnavailable,
+    Behind,
 }
 
 impl Permit {
@@ -156,7 +160,7 @@ impl Permit {
 }
 
 impl Refusal {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::TokenMissing,
         Self::TokenInvalid,
         Self::TokenExpired,
@@ -169,6 +173,8 @@ impl Refusal {
         Self::HomeUnavailable,
         Self::NoLawfulReplica,
         Self::Misdirected,
+        Self::PositionUnavailable,
+        Self::Behind,
     ];
 
     pub const fn code(self) -> &'static str {
@@ -185,6 +191,8 @@ impl Refusal {
             Self::HomeUnavailable => "home-unavailable",
             Self::NoLawfulReplica => "no-lawful-replica",
             Self::Misdirected => "misdirected",
+            Self::PositionUnavailable => "position-unavailable",
+            Self::Behind => "behind",
         }
     }
 }
@@ -268,14 +276,20 @@ fn lawful(
                 Entry::Hop => RegionSet::EMPTY.with(question.at),
             };
             let readable = lawful.and(live.readable).minus(question.unreachable);
-            let fresh = readable.and(live.fresh);
-            let candidates = if fresh.is_empty() { readable } else { fresh };
+            let caught_up = readable.minus(question.behind.without(home));
+            let fresh = caught_up.and(live.fresh);
+            let candidates = if fresh.is_empty() { caught_up } else { fresh };
             topology
                 .nearest(question.at)
                 .iter()
                 .copied()
                 .find(|&region| candidates.contains(region))
-                .ok_or(Refusal::NoLawfulReplica)
+                .ok_or(match entry {
+                    _ if readable.is_empty() => Refusal::NoLawfulReplica,
+                    // The edge asks the home.
+                    Entry::Hop => Refusal::Behind,
+                    Entry::Edge => Refusal::PositionUnavailable,
+                })
         }
     }
 }

@@ -89,6 +89,16 @@ impl Token {
         Self { at, generation: Generation(0), pinned: false, system_identifier, name }
     }
 
+    /// One that asks for what `requirement` asks, if that is anything: for the next gateway.
+    pub fn asking(jurisdiction: &str, requirement: Requirement) -> Option<Self> {
+        match requirement {
+            Requirement::Nothing => None,
+            // Whoever made the requirement has looked at the cluster.
+            Requirement::Reached(at) => Some(Self::new(jurisdiction, at, 0)),
+            Requirement::Home => Some(Self::pin(jurisdiction)),
+        }
+    }
+
     /// One that says only that something may have been written.
     pub fn pin(jurisdiction: &str) -> Self {
         Self { pinned: true, ..Self::new(jurisdiction, NOWHERE, 0) }
@@ -148,21 +158,6 @@ impl Token {
             }
             _ => Reading::Says(Requirement::Reached(self.at)),
         }
-    }
-
-    /// Of two tokens of one jurisdiction and one cluster, one that asks for what both ask.
-    #[must_use]
-    pub fn join(mut self, other: &Self) -> Self {
-        self.at = highest(self.at, other.at);
-        self.generation = self.generation.max(other.generation);
-        self.pinned |= other.pinned;
-        self
-    }
-
-    /// Both are positions in one log.
-    pub fn compares_with(&self, other: &Self) -> bool {
-        let (own, others) = (self.system_identifier, other.system_identifier);
-        self.name == other.name && (own == others || own == 0 || others == 0)
     }
 }
 

@@ -137,7 +137,7 @@ fn explain(config: &Config, arguments: &Arguments) -> anyhow::Result<String> {
         }
     };
     let question =
-        Question { at, entry: Entry::Edge, location, access, reads, unreachable: RegionSet::EMPTY };
+        Question { at, entry: Entry::Edge, location, access, reads, unreachable: RegionSet::EMPTY, behind: RegionSet::EMPTY };
     match decide(topology, &Liveness::assumed(topology), &question) {
         Decision::Forward(permit) => {
             let database = permit.database().map_or("no database", database_name);

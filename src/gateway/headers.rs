@@ -20,6 +20,10 @@ pub const MODE: &str = "residency-mode";
 pub const SIGNATURE: &str = "residency-signature";
 /// An API's wish to have the request again, at its subject's home; and, on the internal listener, that this is it.
 pub const REPLAY: &str = "residency-replay";
+/// How far its own writes have come, as a client keeps it; from an API, in another form, how far a write of its has come.
+pub const POSITION: &str = "residency-position";
+/// On a hop's refusal: the replica there lacks the position.
+pub const BEHIND: &str = "residency-behind";
 /// The region whose edge sent the request on. Believed on the internal listener only.
 pub const HOP: &str = "residency-hop";
 

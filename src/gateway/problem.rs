@@ -4,6 +4,7 @@
 
 use http::StatusCode;
 
+use super::headers::BEHIND;
 use super::reply::Reply;
 use crate::domain::decide::Refusal;
 use crate::http1::{BodyFault, HeadFault};
@@ -50,6 +51,8 @@ impl Problem {
         Refusal::HomeUnavailable.code(),
         Refusal::NoLawfulReplica.code(),
         Refusal::Misdirected.code(),
+        Refusal::PositionUnavailable.code(),
+        Refusal::Behind.code(),
         "bad-request",
         "body-too-large",
         "upstream-unavailable",
@@ -64,15 +67,15 @@ impl Problem {
     pub const fn index(self) -> usize {
         match self {
             Self::Refused(refusal) => refusal as usize,
-            Self::BadRequest => 12,
-            Self::BodyTooLarge => 13,
-            Self::UpstreamUnavailable => 14,
-            Self::UpstreamTimeout => 15,
-            Self::UpstreamFailed => 16,
-            Self::Overloaded => 17,
-            Self::NotFound => 18,
-            Self::RequestTimeout => 19,
-            Self::HeadTooLarge => 20,
+            Self::BadRequest => 14,
+            Self::BodyTooLarge => 15,
+            Self::UpstreamUnavailable => 16,
+            Self::UpstreamTimeout => 17,
+            Self::UpstreamFailed => 18,
+            Self::Overloaded => 19,
+            Self::NotFound => 20,
+            Self::RequestTimeout => 21,
+            Self::HeadTooLarge => 22,
         }
     }
 
@@ -88,10 +91,11 @@ impl Problem {
                 }
                 Refusal::JurisdictionMissing | Refusal::JurisdictionUnknown => StatusCode::FORBIDDEN,
                 Refusal::CountryMissing | Refusal::CountryUnknown => StatusCode::UNPROCESSABLE_ENTITY,
-                Refusal::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+                Refusal::Misdirected | Refusal::Behind => StatusCode::MISDIRECTED_REQUEST,
                 Refusal::KeysUnavailable
                 | Refusal::IntrospectionUnavailable
                 | Refusal::HomeUnavailable
+                | Refusal::PositionUnavailable
                 | Refusal::NoLawfulReplica => StatusCode::SERVICE_UNAVAILABLE,
             },
             Self::BadRequest => StatusCode::BAD_REQUEST,
@@ -133,6 +137,10 @@ impl Problem {
                 }
                 Refusal::NoLawfulReplica => "No region that may hold this data can be reached. Try again.",
                 Refusal::Misdirected => "This region may not serve this request.",
+                Refusal::PositionUnavailable => {
+                    "No region that can be reached has all of your own changes yet. Try again."
+                }
+                Refusal::Behind => "This region's copy of the data lacks the client's own changes.",
             },
             Self::BadRequest => "The request can be read in more than one way.",
             Self::HeadTooLarge => {
@@ -174,6 +182,9 @@ impl Problem {
             detail = self.detail(),
         );
         let mut reply = Reply::own(status, "application/problem+json", body);
+        if self == Self::Refused(Refusal::Behind) {
+            reply.head.fields.add(BEHIND, b"1");
+        }
         match status {
             StatusCode::SERVICE_UNAVAILABLE => reply.head.fields.add("retry-after", RETRY_AFTER_S),
             StatusCode::UNAUTHORIZED => {

@@ -18,6 +18,7 @@ use crate::tls::{CertificateSource, CertificateStore, Certificates, DownstreamOf
 use crate::upstream::{Dial, Endpoints};
 
 use super::health::HealthState;
+use super::position::Positions;
 use super::watch::RegionState;
 
 /// What a gateway runs on, from one reload to the next.
@@ -30,6 +31,8 @@ pub struct Settings {
     /// Replaced as a whole by the watchers of this generation.
     pub liveness: ArcSwap<Liveness>,
     pub health: HealthState,
+    /// How clients read their own writes; `None` without a key for it.
+    pub positions: Option<Arc<Positions>>,
     /// What other regions' gateways are told.
     pub state: ArcSwap<RegionState>,
     /// What works was known before a reload, and stays so until the new watchers have looked at everything once: a reload
@@ -89,6 +92,8 @@ impl Settings {
         let seen = previous.filter(same_names);
         let liveness =
             seen.map_or_else(|| Arc::new(Liveness::assumed(topology)), |seen| seen.liveness.load_full());
+        let positions =
+            Positions::new(&config, previous.and_then(|settings| settings.positions.as_deref()));
         let state = seen.map(|seen| seen.state.load().without_positions()).unwrap_or_default();
         Ok(Self {
             verifier,
@@ -97,6 +102,7 @@ impl Settings {
             liveness: ArcSwap::new(liveness),
             health: seen.map(|seen| seen.health.copy()).unwrap_or_default(),
             state: ArcSwap::from_pointee(state),
+            positions,
             inherited: seen.is_some(),
             labels,
             config,

@@ -69,7 +69,7 @@ fn a_preflight_is_answered_here_whatever_its_route_says_and_with_a_token_it_is_n
     ];
     let ask = |location, access, reads| {
         let question =
-            Question { at, entry: Entry::Edge, location, access, reads, unreachable: RegionSet::EMPTY };
+            Question { at, entry: Entry::Edge, location, access, reads, unreachable: RegionSet::EMPTY, behind: RegionSet::EMPTY };
         decide(&topology, &Liveness::assumed(&topology), &question)
     };
     for rule in &rules {

@@ -97,6 +97,7 @@ fn the_reference_topology_sends_each_request_where_the_law_wants_it() {
             access,
             reads,
             unreachable: RegionSet::EMPTY,
+            behind: RegionSet::EMPTY,
         };
         let got = match decide(&topology, &liveness, &question) {
             Decision::Forward(permit) => {
@@ -127,6 +128,7 @@ fn a_lagging_replica_is_passed_over_while_a_fresh_one_lives() {
             access: Access::Read,
             reads: Reads::Nearest,
             unreachable: RegionSet::EMPTY,
+            behind: RegionSet::EMPTY,
         };
         match decide(&topology, &liveness, &question) {
             Decision::Forward(permit) => permit.destination(),
@@ -159,6 +161,7 @@ fn observing_forwards_here_and_says_what_enforcing_would_have_done() {
             access: Access::Write,
             reads: Reads::Nearest,
             unreachable: RegionSet::EMPTY,
+            behind: RegionSet::EMPTY,
         };
         match decide(&topology, &Liveness::assumed(&topology), &question) {
             Decision::Forward(permit) => {
@@ -328,6 +331,7 @@ proptest! {
             access: if drawn.write { Access::Write } else { Access::Read },
             reads: drawn.reads,
             unreachable: Drawn::set(&drawn.unreachable),
+            behind: Drawn::set(&drawn.behind),
         };
         let reached = match decide(&topology, &liveness, &question) {
             Decision::Forward(permit) => Some(permit.destination().index()),

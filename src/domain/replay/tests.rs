@@ -28,6 +28,7 @@ fn question(topology: &Topology, at: &str, entry: Entry) -> Question {
         access: Access::Read,
         reads: Reads::Nearest,
         unreachable: RegionSet::EMPTY,
+        behind: RegionSet::EMPTY,
     }
 }
 
