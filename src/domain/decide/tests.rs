@@ -144,6 +144,41 @@ fn a_lagging_replica_is_passed_over_while_a_fresh_one_lives() {
 }
 
 #[test]
+fn a_read_goes_only_where_its_own_writes_are() {
+    let topology = reference(Mode::Enforce);
+    let region = |name: &str| topology.region(name).expect("a region");
+    let set = |names: &[&str]| names.iter().map(|name| region(name)).collect::<RegionSet>();
+    let us = Location::Jurisdiction(topology.jurisdiction("us").expect("us"));
+    for (at, entry, behind, down, expect) in [
+        ("ap-singapore", Entry::Edge, set(&["ap-singapore"]), None, Ok("eu-frankfurt")),
+        ("ap-singapore", Entry::Edge, RegionSet::ALL, None, Ok("us-east")),
+        ("us-east", Entry::Edge, RegionSet::ALL, None, Ok("us-east")),
+        ("ap-singapore", Entry::Edge, set(&["ap-singapore"]), Some("us-east"), Ok("eu-frankfurt")),
+        ("ap-singapore", Entry::Edge, RegionSet::ALL, Some("us-east"), Err(Refusal::PositionUnavailable)),
+        ("ap-singapore", Entry::Hop, set(&["ap-singapore"]), None, Err(Refusal::Behind)),
+        ("us-east", Entry::Hop, RegionSet::ALL, None, Ok("us-east")),
+        ("ap-singapore", Entry::Hop, RegionSet::ALL, Some("ap-singapore"), Err(Refusal::NoLawfulReplica)),
+    ] {
+        let mut liveness = Liveness::assumed(&topology);
+        if let Some(down) = down {
+            liveness = liveness.without_region(&topology, region(down));
+        }
+        let (access, reads, unreachable) = (Access::Read, Reads::Nearest, RegionSet::EMPTY);
+        let question = Question { at: region(at), entry, location: us, access, reads, unreachable, behind };
+        let got = match decide(&topology, &liveness, &question) {
+            Decision::Forward(permit) => Ok(topology.region_name(permit.destination())),
+            Decision::Refuse(refusal) => Err(refusal),
+        };
+        assert_eq!(got, expect, "at {at} ({entry:?}), behind: {behind:?}, down: {down:?}");
+        // Writes know of no replicas.
+        if entry == Entry::Edge && down.is_none() {
+            let write = Question { access: Access::Write, ..question };
+            assert!(matches!(decide(&topology, &liveness, &write), Decision::Forward(_)));
+        }
+    }
+}
+
+#[test]
 fn observing_forwards_here_and_says_what_enforcing_would_have_done() {
     let topology = reference(Mode::Observe);
     let at = topology.region("us-east").expect("us-east");
@@ -190,6 +225,7 @@ struct Drawn {
     /// An index into `jurisdictions`, or past its end for anonymous and unknown.
     whose: usize,
     unreachable: Vec<bool>,
+    behind: Vec<bool>,
 }
 
 fn drawn() -> impl Strategy<Value = Drawn> {
@@ -210,7 +246,7 @@ fn drawn() -> impl Strategy<Value = Drawn> {
             region,
             any::<(bool, bool, bool)>(),
             0..jurisdiction_count + 2,
-            flags(),
+            (flags(), flags()),
         )
             .prop_map(
                 move |(
@@ -221,7 +257,7 @@ fn drawn() -> impl Strategy<Value = Drawn> {
                     at,
                     (hop, write, reads_at_home),
                     whose,
-                    unreachable,
+                    (unreachable, behind),
                 )| {
                     Drawn {
                         region_count,
@@ -235,6 +271,7 @@ fn drawn() -> impl Strategy<Value = Drawn> {
                         reads: if reads_at_home { Reads::Home } else { Reads::Nearest },
                         whose,
                         unreachable,
+                        behind,
                     }
                 },
             )
@@ -294,13 +331,14 @@ impl Drawn {
             let stays = !self.hop || self.at == *home;
             return (stays && *writable && !self.unreachable[*home]).then_some(*home);
         }
+        let has_seen = |region: usize| region == *home || !self.behind[region];
         let may_hold = |region: usize| region == *home || replicas.contains(&region);
         let mut order = vec![self.at];
         if !self.hop {
             order.extend(self.nearest[self.at].iter().filter(|&&other| other != self.at));
         }
         let serves: Vec<usize> =
-            order.into_iter().filter(|&region| may_hold(region) && works(region)).collect();
+            order.into_iter().filter(|&region| may_hold(region) && works(region) && has_seen(region)).collect();
         serves.iter().copied().find(|&region| fresh[region]).or(serves.first().copied())
     }
 }
