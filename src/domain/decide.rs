@@ -5,6 +5,7 @@
 //!   refused, never guessed.
 //! - A [`Permit`] has private fields and no other maker than [`decide`]; sending takes one.
 //! - A request that came over a hop is never sent over another.
+//! - R5: what the client has already seen is never answered by a database that is not known to have it.
 //! - Neither allocates nor loops over more than the regions.
 //!
 //! Absent by design: tokens, headers, sockets, time. Callers say what was found and perform what comes out.
@@ -51,6 +52,8 @@ pub enum Entry {
 pub enum Location {
     /// A verified claim, a configured default, or a country named by the request.
     Jurisdiction(JurisdictionId),
+    /// The register says that its rows are still there and that nobody may write them until its move ends.
+    Moving(JurisdictionId),
     /// No token and nothing else that points to a subject: it may read what belongs to nobody.
     Anonymous,
     /// It could not be found out, for this reason.
@@ -67,16 +70,19 @@ pub struct Question {
     pub access: Access,
     /// What the route says of reads. Nothing for writes, nor for what touches no subject's data.
     pub reads: Reads,
+    /// Regions whose database is known to have what the client has already seen; `None` when that may be anything. The home
+    /// always has it.
+    pub caught_up: Option<RegionSet>,
     /// Regions this very request already failed to reach.
     pub unreachable: RegionSet,
-    /// Regions whose databases lack what the client has seen of its own writes. The home lacks nothing, and is not meant.
-    pub behind: RegionSet,
 }
 
 /// The answer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Decision {
     Forward(Permit),
+    /// A write that has to wait until its subject's move has ended, and then to be decided anew.
+    Hold,
     Refuse(Refusal),
 }
 
@@ -123,9 +129,14 @@ pub enum Refusal {
     CountryMissing,
     CountryUnknown,
     HomeUnavailable,
+    ReadOnly,
     NoLawfulReplica,
-    Misdirected,
+    /// No reachable region has what the client has already seen.
     PositionUnavailable,
+    /// The subject is being moved, for longer than a write may wait, or nobody here knows yet where to.
+    SubjectMoving,
+    Misdirected,
+    /// Over a hop: the database here has not got what the client has already seen.
     Behind,
 }
 
@@ -160,7 +171,7 @@ impl Permit {
 }
 
 impl Refusal {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::TokenMissing,
         Self::TokenInvalid,
         Self::TokenExpired,
@@ -171,9 +182,11 @@ impl Refusal {
         Self::CountryMissing,
         Self::CountryUnknown,
         Self::HomeUnavailable,
+        Self::ReadOnly,
         Self::NoLawfulReplica,
-        Self::Misdirected,
         Self::PositionUnavailable,
+        Self::SubjectMoving,
+        Self::Misdirected,
         Self::Behind,
     ];
 
@@ -189,9 +202,11 @@ impl Refusal {
             Self::CountryMissing => "country-missing",
             Self::CountryUnknown => "country-unknown",
             Self::HomeUnavailable => "home-unavailable",
+            Self::ReadOnly => "read-only",
             Self::NoLawfulReplica => "no-lawful-replica",
-            Self::Misdirected => "misdirected",
             Self::PositionUnavailable => "position-unavailable",
+            Self::SubjectMoving => "subject-moving",
+            Self::Misdirected => "misdirected",
             Self::Behind => "behind",
         }
     }
@@ -200,7 +215,16 @@ impl Refusal {
 /// Decides one request.
 pub fn decide(topology: &Topology, liveness: &Liveness, question: &Question) -> Decision {
     let (jurisdiction, mode, enforced) = match question.location {
-        Location::Jurisdiction(jurisdiction) => (
+        Location::Moving(jurisdiction)
+            if question.access == Access::Write && topology.mode(jurisdiction) == Mode::Enforce =>
+        {
+            return match question.entry {
+                Entry::Edge => Decision::Hold,
+                // The gateway where it arrived holds it, once it knows.
+                Entry::Hop => Decision::Refuse(Refusal::Misdirected),
+            };
+        }
+        Location::Jurisdiction(jurisdiction) | Location::Moving(jurisdiction) => (
             Some(jurisdiction),
             topology.mode(jurisdiction),
             lawful(topology, liveness, question, jurisdiction),
@@ -218,7 +242,7 @@ pub fn decide(topology: &Topology, liveness: &Liveness, question: &Question) -> 
                 ..here(
                     question,
                     jurisdiction,
-                    jurisdiction.map(|found| database_at(topology, question, found, destination)),
+                    jurisdiction.map(|found| database_at(liveness, question, found, destination)),
                     Basis::Lawful,
                 )
             }
@@ -231,7 +255,7 @@ pub fn decide(topology: &Topology, liveness: &Liveness, question: &Question) -> 
                 Ok(destination) => Enforced::OtherRegion(destination),
                 Err(refusal) => Enforced::Refused(refusal),
             };
-            let database = jurisdiction.map(|found| database_at(topology, question, found, question.at));
+            let database = jurisdiction.map(|found| database_at(liveness, question, found, question.at));
             Decision::Forward(here(question, jurisdiction, database, Basis::Observed(would)))
         }
     }
@@ -260,13 +284,14 @@ fn lawful(
     question: &Question,
     jurisdiction: JurisdictionId,
 ) -> Result<RegionId, Refusal> {
-    let home = topology.home(jurisdiction);
     let live = liveness.of(jurisdiction);
+    let home = live.home;
     let at_home = question.access == Access::Write || question.reads == Reads::Home;
     match (at_home, question.entry) {
         (true, Entry::Hop) if question.at != home => Err(Refusal::Misdirected),
-        (true, _) if live.writable && !question.unreachable.contains(home) => Ok(home),
-        (true, _) => Err(Refusal::HomeUnavailable),
+        (true, _) if !live.writable || question.unreachable.contains(home) => Err(Refusal::HomeUnavailable),
+        (true, _) if live.read_only && question.access == Access::Write => Err(Refusal::ReadOnly),
+        (true, _) => Ok(home),
         (false, Entry::Hop) if !topology.lawful_regions(jurisdiction).contains(question.at) => {
             Err(Refusal::Misdirected)
         }
@@ -275,32 +300,31 @@ fn lawful(
                 Entry::Edge => topology.lawful_regions(jurisdiction),
                 Entry::Hop => RegionSet::EMPTY.with(question.at),
             };
-            let readable = lawful.and(live.readable).minus(question.unreachable);
-            let caught_up = readable.minus(question.behind.without(home));
-            let fresh = caught_up.and(live.fresh);
-            let candidates = if fresh.is_empty() { caught_up } else { fresh };
-            topology
-                .nearest(question.at)
+            let reachable = lawful.and(live.readable).minus(question.unreachable);
+            let readable = question.caught_up.map_or(reachable, |set| reachable.and(set.with(home)));
+            let fresh = readable.and(live.fresh);
+            let candidates = if fresh.is_empty() { readable } else { fresh };
+            liveness
+                .nearest(topology, question.at)
                 .iter()
                 .copied()
                 .find(|&region| candidates.contains(region))
                 .ok_or(match entry {
-                    _ if readable.is_empty() => Refusal::NoLawfulReplica,
-                    // The edge asks the home.
-                    Entry::Hop => Refusal::Behind,
+                    _ if reachable.is_empty() => Refusal::NoLawfulReplica,
                     Entry::Edge => Refusal::PositionUnavailable,
+                    Entry::Hop => Refusal::Behind,
                 })
         }
     }
 }
 
 fn database_at(
-    topology: &Topology,
+    liveness: &Liveness,
     question: &Question,
     jurisdiction: JurisdictionId,
     region: RegionId,
 ) -> Database {
-    if question.access == Access::Write || topology.home(jurisdiction) == region {
+    if question.access == Access::Write || liveness.of(jurisdiction).home == region {
         Database::Primary
     } else {
         Database::Replica

@@ -53,10 +53,14 @@ impl Answered<'_> {
             (Basis::Lawful, Some(jurisdiction)) => jurisdiction,
             _ => return Err(NoReplay::NotEnforced),
         };
-        if topology.home(jurisdiction) == permit.destination() {
+        if liveness.of(jurisdiction).home == permit.destination() {
             return Err(NoReplay::AtHome);
         }
-        let (location, access) = (Location::Jurisdiction(jurisdiction), Access::Write);
+        let location = match question.location {
+            moving @ Location::Moving(_) => moving,
+            _ => Location::Jurisdiction(jurisdiction),
+        };
+        let access = Access::Write;
         Ok(decide(topology, liveness, &Question { location, access, ..*question }))
     }
 }

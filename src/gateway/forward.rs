@@ -105,6 +105,10 @@ impl Forwarding<'_> {
                     if Box::pin(own.wait(&permit, &self.generation.metrics)).await {
                         return Ok(permit);
                     }
+                    // What was taken for the home is none any more.
+                    if permit.database() == Some(Database::Primary) {
+                        return Err(Problem::Refused(Refusal::PositionUnavailable));
+                    }
                 }
                 _ => return Ok(permit),
             }
@@ -232,6 +236,7 @@ impl Forwarding<'_> {
         let again = match asked.replay(&settings.config.topology, &settings.liveness.load()) {
             Err(_) => return Ok(self.reply(permit, response)),
             Ok(Decision::Refuse(refusal)) => return Err(Problem::Refused(refusal)),
+            Ok(Decision::Hold) => return Err(Problem::Refused(Refusal::SubjectMoving)),
             Ok(Decision::Forward(again)) => again,
         };
         drop(response);
@@ -284,8 +289,8 @@ impl Forwarding<'_> {
             location: self.location,
             access: self.access,
             reads: self.reads,
+            caught_up: self.own_writes.as_ref().and_then(|own| own.caught_up()),
             unreachable,
-            behind: self.own_writes.as_ref().map_or(RegionSet::EMPTY, |own| own.behind()),
         }
     }
 
@@ -297,6 +302,7 @@ impl Forwarding<'_> {
         }
         let permit = match decide(&settings.config.topology, &settings.liveness.load(), &question) {
             Decision::Forward(permit) => permit,
+            Decision::Hold => return Err(Problem::Refused(Refusal::SubjectMoving)),
             Decision::Refuse(refusal) => return Err(Problem::Refused(refusal)),
         };
         // Only what is bound to this region whatever happens gets a permit to it a second time.

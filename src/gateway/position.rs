@@ -143,7 +143,9 @@ impl Positions {
         slot: Option<Slot>,
         floor: Option<LogPosition>,
     ) -> Option<Box<OwnWrites>> {
-        let Location::Jurisdiction(jurisdiction) = location else { return None };
+        let (Location::Jurisdiction(jurisdiction) | Location::Moving(jurisdiction)) = location else {
+            return None;
+        };
         let place = self.place(jurisdiction);
         if place.observed {
             return None;

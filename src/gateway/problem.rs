@@ -49,9 +49,11 @@ impl Problem {
         Refusal::CountryMissing.code(),
         Refusal::CountryUnknown.code(),
         Refusal::HomeUnavailable.code(),
+        Refusal::ReadOnly.code(),
         Refusal::NoLawfulReplica.code(),
-        Refusal::Misdirected.code(),
         Refusal::PositionUnavailable.code(),
+        Refusal::SubjectMoving.code(),
+        Refusal::Misdirected.code(),
         Refusal::Behind.code(),
         "bad-request",
         "body-too-large",
@@ -67,15 +69,15 @@ impl Problem {
     pub const fn index(self) -> usize {
         match self {
             Self::Refused(refusal) => refusal as usize,
-            Self::BadRequest => 14,
-            Self::BodyTooLarge => 15,
-            Self::UpstreamUnavailable => 16,
-            Self::UpstreamTimeout => 17,
-            Self::UpstreamFailed => 18,
-            Self::Overloaded => 19,
-            Self::NotFound => 20,
-            Self::RequestTimeout => 21,
-            Self::HeadTooLarge => 22,
+            Self::BadRequest => 16,
+            Self::BodyTooLarge => 17,
+            Self::UpstreamUnavailable => 18,
+            Self::UpstreamTimeout => 19,
+            Self::UpstreamFailed => 20,
+            Self::Overloaded => 21,
+            Self::NotFound => 22,
+            Self::RequestTimeout => 23,
+            Self::HeadTooLarge => 24,
         }
     }
 
@@ -95,7 +97,9 @@ impl Problem {
                 Refusal::KeysUnavailable
                 | Refusal::IntrospectionUnavailable
                 | Refusal::HomeUnavailable
+                | Refusal::ReadOnly
                 | Refusal::PositionUnavailable
+                | Refusal::SubjectMoving
                 | Refusal::NoLawfulReplica => StatusCode::SERVICE_UNAVAILABLE,
             },
             Self::BadRequest => StatusCode::BAD_REQUEST,
@@ -135,12 +139,20 @@ impl Problem {
                 Refusal::HomeUnavailable => {
                     "The region where this data is written can't be reached; nothing was changed. Try again."
                 }
-                Refusal::NoLawfulReplica => "No region that may hold this data can be reached. Try again.",
-                Refusal::Misdirected => "This region may not serve this request.",
-                Refusal::PositionUnavailable => {
-                    "No region that can be reached has all of your own changes yet. Try again."
+                Refusal::ReadOnly => {
+                    "This data is closed to changes for now; nothing was changed. Try again later."
                 }
-                Refusal::Behind => "This region's copy of the data lacks the client's own changes.",
+                Refusal::NoLawfulReplica => "No region that may hold this data can be reached. Try again.",
+                Refusal::PositionUnavailable => {
+                    "No region that can be reached has what this client has already seen. Try again."
+                }
+                Refusal::SubjectMoving => {
+                    "This data is being moved to another region; nothing was changed. Try again."
+                }
+                Refusal::Misdirected => "This region may not serve this request.",
+                Refusal::Behind => {
+                    "The database of this region has not got what this client has already seen."
+                }
             },
             Self::BadRequest => "The request can be read in more than one way.",
             Self::HeadTooLarge => {

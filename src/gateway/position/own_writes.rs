@@ -17,7 +17,7 @@ use crate::domain::register::Generation;
 use crate::domain::replication_lag::LogPosition;
 use crate::gateway::headers::{BEHIND, POSITION};
 use crate::http1::Name;
-use crate::postgres::Role;
+use crate::postgres::{PositionSource, Role};
 use crate::telemetry::{PositionEvent, WorkerMetrics};
 use crate::upstream::Response;
 
@@ -60,9 +60,9 @@ impl OwnWrites {
         self.positions.place(self.facts.jurisdiction)
     }
 
-    /// Regions that the decision must leave out of a read's, the home excepted.
-    pub fn behind(&self) -> RegionSet {
-        self.behind.get()
+    /// Regions that may have what the client has seen, beside the home; `None` when any state will do.
+    pub fn caught_up(&self) -> Option<RegionSet> {
+        (self.facts.requirement != Requirement::Nothing).then(|| RegionSet::ALL.minus(self.behind.get()))
     }
 
     /// The request's answer may be that a replica is behind, and then it is sent again.
@@ -93,20 +93,29 @@ impl OwnWrites {
 
     /// Nothing is in the way of sending it with this permit, as far as is known without waiting.
     pub fn is_met(&self, permit: &Permit) -> bool {
-        // What leaves is looked at where it arrives.
-        permit.leaves_region()
-            || permit.database() != Some(Database::Replica)
-            || self.facts.requirement.is_met_by(self.place().source().and_then(|source| source.known()))
+        // What leaves is looked at where it arrives; writes are looked at by the database.
+        if permit.leaves_region() || permit.access() == Access::Write {
+            return true;
+        }
+        match self.place().source() {
+            // Without a database to look at, the home is taken at its word.
+            None if permit.database() == Some(Database::Primary) => true,
+            source => self.facts.requirement.is_met_by(source.and_then(PositionSource::known)),
+        }
     }
 
-    /// Waits for this region's replica. `false`: it is behind still, and the request has to be decided about again.
+    /// Waits for this region's replica. `false`: it is behind still, and the request has to be decided about again. At the home
+    /// it only makes sure that it is one: a primary may have been demoted a moment ago.
     pub async fn wait(&self, permit: &Permit, metrics: &WorkerMetrics) -> bool {
-        let waiting = timeout(self.positions.wait, self.catch_up());
-        // Without any patience one look is still worth more than a way to another region.
-        let met = match waiting.await {
-            Ok(met) => met,
-            Err(_) => false,
-        };
+        if permit.database() == Some(Database::Primary) {
+            let Some(source) = self.place().source() else { return true };
+            return match timeout(LEARN_WITHIN, source.ask()).await {
+                Ok(Some(sample)) => self.facts.requirement.is_met_by(Some(sample.reached())),
+                // Nothing says that it is none.
+                _ => true,
+            };
+        }
+        let met = timeout(self.positions.wait, self.catch_up()).await.unwrap_or(false);
         metrics.position(if met { PositionEvent::CaughtUp } else { PositionEvent::Behind });
         if !met {
             self.left_behind(permit.destination(), metrics);
