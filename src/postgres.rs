@@ -18,6 +18,7 @@ mod database;
 mod fault;
 mod monitor;
 mod sample;
+mod subscription;
 mod tls;
 mod url;
 
@@ -25,6 +26,7 @@ pub use database::{Database, Limits};
 pub use fault::DatabaseFault;
 pub use monitor::{Cadence, DatabaseState, Monitor};
 pub use sample::{Role, Sample};
+pub use subscription::{Subscription, Told};
 pub use url::{DatabaseUrl, UrlFault};
 
 #[cfg(test)]
