@@ -30,4 +30,4 @@ pub use subscription::{Subscription, Told};
 pub use url::{DatabaseUrl, UrlFault};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
