@@ -72,7 +72,7 @@ enum AnyFollower {
 
 /// Between two looks at whether a new snapshot is due, and two settings of the gauges.
 const GAUGES: Duration = Duration::from_secs(1);
-const BETWEEN_SNAPSHOTS: Duration = Duration::from_secs(60);
+const BETWEEN_SNAPSHOTS: Duration = Duration::from_mins(1);
 
 impl Registers {
     /// Reads the snapshot, if there is one. Blocks for as long as that takes: about a second for ten million entries.

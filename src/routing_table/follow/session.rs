@@ -139,7 +139,7 @@ impl<'a> Session<'a> {
                     return Err(answer_fault(&self.database, reason).into());
                 }
                 Event::Told(Some(told)) => {
-                    if !self.hear(told) {
+                    if !self.hear(&told) {
                         self.poll().await?;
                     }
                 }
@@ -285,9 +285,9 @@ impl<'a> Session<'a> {
             let first = first.get_or_insert(standing);
             for answer in &page {
                 let Some(row) = row(answer, CHANGES_ROW).map_err(|error| self.unread(&error))? else { continue };
-                let changed: String =
+                let by: String =
                     answer.try_get(CHANGES_ROW + 11).map_err(|error| self.unread(&error))?;
-                after = (changed, hash(&row.hash).map(|SubjectKey(key)| key.to_vec()).unwrap_or_default());
+                after = (by, hash(&row.hash).map(|SubjectKey(key)| key.to_vec()).unwrap_or_default());
                 changes.extend(self.change(&row, notices));
             }
             let end = after.0.parse::<u64>().unwrap_or(u64::MAX);
@@ -299,10 +299,10 @@ impl<'a> Session<'a> {
     }
 
     /// Applies a notification and those behind it. `false`: something can't be known without asking.
-    fn hear(&mut self, told: Told) -> bool {
+    fn hear(&mut self, told: &Told) -> bool {
         let mut notices = Notices::default();
         let mut changes = Vec::new();
-        let mut whole = self.understand(&told, &mut changes, &mut notices);
+        let mut whole = self.understand(told, &mut changes, &mut notices);
         let (more, understood) = self.told_so_far(&mut notices);
         whole &= understood;
         changes.extend(more);
