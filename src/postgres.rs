@@ -19,6 +19,7 @@ mod fault;
 mod monitor;
 mod position;
 mod sample;
+mod subscription;
 mod tls;
 mod url;
 
@@ -27,7 +28,8 @@ pub use fault::DatabaseFault;
 pub use monitor::{Cadence, DatabaseState, Monitor};
 pub use position::{PositionKeeper, PositionSource, Questioned};
 pub use sample::{JurisdictionRow, Role, Sample};
+pub use subscription::{Subscription, Told};
 pub use url::{DatabaseUrl, UrlFault};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -96,7 +96,11 @@ impl KeyPair {
     }
 
     fn hash(&self, text: &str) -> SubjectKeys {
-        [Some(&self.current), self.previous.as_ref()].into_iter().flatten().map(|key| key.hash(text)).collect()
+        [Some(&self.current), self.previous.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|key| key.hash(text))
+            .collect()
     }
 }
 
@@ -104,8 +108,9 @@ impl RegisterKey {
     fn derive(label: &[u8], secret: &Secret) -> Self {
         let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.expose()), label);
         let key = hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref());
-        let id = hmac::sign(&key, ID).as_ref()[..4].iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { key, id: KeyId(id) }
+        let id = hmac::sign(&key, ID);
+        let id = u32::from_be_bytes(id.as_ref()[..4].try_into().expect("a tag has 32 bytes"));
+        Self { key, id: KeyId(format!("{id:08x}")) }
     }
 
     pub fn id(&self) -> &KeyId {
@@ -177,7 +182,8 @@ mod tests {
     }
 
     fn keys() -> RegisterKeys {
-        let (a, b) = (secret("subject key, long enough to be one"), secret("identifier key, long enough too..."));
+        let (a, b) =
+            (secret("subject key, long enough to be one"), secret("identifier key, long enough too..."));
         RegisterKeys::new((&a, None), (&b, None))
     }
 
@@ -237,6 +243,9 @@ mod tests {
     #[test]
     fn a_key_is_not_printed() {
         let shown = format!("{:?}", keys());
-        assert!(shown.contains(keys().subjects.current().id().as_str()) && !shown.contains("long enough"), "{shown}");
+        assert!(
+            shown.contains(keys().subjects.current().id().as_str()) && !shown.contains("long enough"),
+            "{shown}"
+        );
     }
 }

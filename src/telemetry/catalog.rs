@@ -247,6 +247,36 @@ pub(super) static CERTIFICATE_EXPIRY: Family = gauge(
     &["certificate"],
     "When a loaded certificate (public, internal, or the file of another public one) expires, seconds since the epoch.",
 );
+pub(super) static REGISTER_ENTRIES: Family = gauge(
+    "residency_register_entries",
+    &["jurisdiction"],
+    "Rows of the jurisdiction's register in this gateway's routing table.",
+);
+pub(super) static REGISTER_STALENESS: Family = gauge(
+    "residency_register_staleness_seconds",
+    &["jurisdiction"],
+    "Time since the jurisdiction's register was known to be read to its end; left out until it was.",
+);
+pub(super) static REGISTER_RELOADS: Family = counter(
+    "residency_register_reloads_total",
+    &["jurisdiction", "reason"],
+    "Times a register was read whole: first, or since its cluster, its timeline, its server's start or its file changed.",
+);
+pub(super) static REGISTER_ALARMS: Family = counter(
+    "residency_register_alarms_total",
+    &["jurisdiction", "alarm"],
+    "Registers refused: of a lower generation or timeline than known, of another jurisdiction, under other keys, or an unusable file.",
+);
+pub(super) static REGISTER_ROWS_REFUSED: Family = counter(
+    "residency_register_rows_refused_total",
+    &["jurisdiction", "fault"],
+    "Rows of registers that name an unknown jurisdiction or state or can't be read, each time they are read.",
+);
+pub(super) static TABLE_SNAPSHOTS_REFUSED: Family = counter(
+    "residency_table_snapshots_refused_total",
+    &["reason"],
+    "Snapshots of the routing table that could not be read, were damaged or foreign, or could not be written.",
+);
 pub(super) static CONFIG_GENERATION: Family =
     gauge("residency_config_generation", &[], "How many configurations this process has applied.");
 pub(super) static CONFIG_RELOADS: Family = counter(
@@ -328,6 +358,12 @@ pub static ALL: &[&Family] = &[
     &ENDPOINT_UP,
     &ENDPOINT_SET_ASIDE,
     &CERTIFICATE_EXPIRY,
+    &REGISTER_ENTRIES,
+    &REGISTER_STALENESS,
+    &REGISTER_RELOADS,
+    &REGISTER_ALARMS,
+    &REGISTER_ROWS_REFUSED,
+    &TABLE_SNAPSHOTS_REFUSED,
     &CONFIG_GENERATION,
     &CONFIG_RELOADS,
     &CONFIG_LAST_SUCCESS,
