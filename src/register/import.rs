@@ -245,7 +245,7 @@ const IDENTIFIERS: &str = "\
     FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::bytea[]) AS i (hash, other, owner, other_owner) \
     LEFT JOIN residency.register o ON o.hash = i.other AND NOT o.deleted \
     WHERE o.hash IS NULL OR o.subject IN (i.owner, i.other_owner) \
-    ORDER BY i.hash \
+    ORDER BY i.hash, i.owner \
     ON CONFLICT (hash) DO UPDATE SET state = excluded.state, subject = excluded.subject, \
         generation = r.generation + 1, deleted = false \
     WHERE r.deleted";

@@ -222,7 +222,7 @@ impl Found {
             writeln!(out, "  home      {}, generation {}{read_only}", home.region, home.generation)?;
             let waits = match home.synchronous.as_slice() {
                 [] => String::new(),
-                regions => format!(", commits wait for {}", regions.join(" or ")),
+                regions => format!(", waiting for {}", regions.join(" or ")),
             };
             writeln!(out, "  commits   {}{waits}", home.durability)?;
         }

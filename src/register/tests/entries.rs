@@ -146,7 +146,7 @@ async fn of_many_sign_ups_at_once_each_identifier_has_one_owner_and_nobody_waits
         assert_eq!(text(&clients[0], &owners).await, "5 1");
     }
     // The same sign-up, sent eight times at once.
-    let attempts = clients.iter().map(|client| assign(client, 5, &[9_001, 9_002]));
+    let attempts = clients.iter().map(|client| assign(client, 5, &[90_001, 90_002]));
     let outcomes = futures_util::future::join_all(attempts).await;
     let created: Vec<bool> = outcomes.into_iter().map(|outcome| outcome.expect("it is its own").3).collect();
     assert_eq!(created.iter().filter(|created| **created).count(), 1, "{created:?}");

@@ -167,7 +167,7 @@ async fn keys_are_replaced_step_by_step_and_nothing_is_forgotten() {
     client
         .batch_execute(
             "UPDATE residency.register SET state = 'pending', toward = 'eu', generation = 9 WHERE kind = 1 \
-             AND hash = (SELECT min(hash) FROM residency.register WHERE kind = 1)",
+             AND hash = (SELECT hash FROM residency.register WHERE kind = 1 ORDER BY hash LIMIT 1)",
         )
         .await
         .expect("the owner may");
