@@ -9,6 +9,7 @@ pub mod cors;
 pub mod countries;
 pub mod decide;
 pub mod graphql;
+pub mod hold;
 pub mod liveness;
 mod media_type;
 pub mod named_country;

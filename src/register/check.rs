@@ -20,9 +20,10 @@ use super::{
 };
 use crate::domain::{
     names::JurisdictionId,
-    register::{EntryState, Generation, Placed, RegisterEntry},
+    register::{EntryState, Generation, Placed, RegisterEntry, union},
     topology::Topology,
 };
+use crate::routing_table::KeyKind;
 
 /// Everything that was looked at, and all that is wrong.
 #[derive(Debug, Default, Serialize)]
@@ -66,7 +67,7 @@ enum Wrong {
     Elsewhere,
     /// Two registers have it at home.
     TwoHomes,
-    /// Nobody knows the country or the jurisdiction that its row names.
+    /// Nobody knows the country or the jurisdiction that its row, or its register entry, names.
     UnknownPlace,
     /// At home here, and without a row.
     WithoutRows,
@@ -165,7 +166,7 @@ impl Check<'_> {
                 toward: None,
             });
         }
-        database.subjects = seen.count().await? / self.keys.of(super::keys::Kind::Subject).ids().len() as u64;
+        database.subjects = seen.count().await? / self.keys.ids(KeyKind::Subject).len() as u64;
         Ok(database)
     }
 
@@ -183,14 +184,16 @@ impl Check<'_> {
             let rows = session.client.query(asked, &[&wanted]).await.map_err(|error| session.fault(&error))?;
             for row in rows {
                 let hash: &[u8] = row.get(0);
-                let toward: Option<&str> = row.get(3);
+                let named: Option<&str> = row.get(3);
+                let toward = named.and_then(|name| self.topology.jurisdiction(name));
                 let entry = RegisterEntry {
                     state: EntryState::named(row.get(1)).expect("the column's check allows no other"),
                     generation: Generation(row.get::<_, i64>(2).unsigned_abs()),
                     jurisdiction: *jurisdiction,
-                    toward: toward.and_then(|name| self.topology.jurisdiction(name)),
+                    toward,
                     move_id: None,
                     floor: None,
+                    unknown: named.is_some() && toward.is_none(),
                 };
                 let hash = hash.try_into().expect("the column's check allows 16 bytes only");
                 entries.entry(hash).or_default().push(entry);
@@ -211,7 +214,7 @@ fn verdict(
     if homes.len() > 1 {
         return Some((Wrong::TwoHomes, homes.into_iter().find(|home| *home != here)));
     }
-    let best = entries.iter().copied().reduce(|best, next| if next.beats(best) { next } else { best });
+    let best = union(entries.iter().copied());
     let elsewhere = match belongs {
         Belongs::Nowhere => return Some((Wrong::UnknownPlace, None)),
         Belongs::Here => None,
@@ -224,6 +227,7 @@ fn verdict(
         Some(Placed::At(_)) if best.is_some_and(|entry| entry.state == EntryState::Pending) => {
             Some((Wrong::Pending, best.and_then(|entry| entry.toward)))
         }
+        Some(Placed::Unknown) => Some((Wrong::UnknownPlace, None)),
         Some(Placed::At(_)) | None => elsewhere.map(|other| (Wrong::Unmarked, Some(other))),
     }
 }
@@ -261,7 +265,7 @@ impl Seen {
         let asked = "SELECT r.hash FROM residency.register r WHERE r.kind = 1 AND NOT r.deleted \
              AND r.state IN ('home', 'pending') AND r.changed_at < $2::text::timestamptz AND r.key_id = ANY ($1) \
              AND NOT EXISTS (SELECT FROM pg_temp.residency_seen s WHERE s.hash = r.hash) ORDER BY r.hash";
-        let ids = keys.of(super::keys::Kind::Subject).ids();
+        let ids = keys.ids(KeyKind::Subject);
         let rows = self.session.client.query(asked, &[&ids, &self.since]).await;
         let rows = rows.map_err(|error| self.session.fault(&error))?;
         let hash = |row: &tokio_postgres::Row| row.get::<_, &[u8]>(0).try_into().expect("16 bytes by its check");

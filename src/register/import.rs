@@ -16,10 +16,11 @@ use super::{
     RegisterFault,
     app_rows::{AppRow, AppRows, Belongs},
     hexadecimal,
-    keys::{Kind, RegisterKeys},
+    keys::RegisterKeys,
     member::{Register, Session},
 };
 use crate::domain::{names::JurisdictionId, topology::Topology};
+use crate::routing_table::KeyKind;
 
 /// Examples shown of what went wrong.
 const SHOWN: usize = 20;
@@ -167,7 +168,7 @@ impl Import<'_> {
             .iter()
             .map(|subject| subject.toward.map(|other| self.topology.jurisdiction_name(other)))
             .collect();
-        let key = self.keys.of(Kind::Subject).ids()[0];
+        let key = self.keys.ids(KeyKind::Subject)[0];
         let written = transaction.query(SUBJECTS, &[&hashes, &others, &toward, &key]).await.map_err(fault)?;
         for row in &written {
             if let Some(toward) = row.get::<_, Option<String>>(0) {
@@ -188,7 +189,7 @@ impl Import<'_> {
         let owners: Vec<&[u8]> = pairs.iter().map(|(_, subject)| &subject.hashes[0][..]).collect();
         let other_owners: Vec<Option<&[u8]>> =
             pairs.iter().map(|(_, subject)| subject.hashes.get(1).map(|hash| &hash[..])).collect();
-        let key = self.keys.of(Kind::Identifier).ids()[0];
+        let key = self.keys.ids(KeyKind::Identifier)[0];
         let written =
             transaction.execute(IDENTIFIERS, &[&hashes, &others, &owners, &other_owners, &key]).await;
         let written = written.map_err(fault)?;

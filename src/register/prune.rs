@@ -7,7 +7,7 @@ use std::io::Write;
 
 use super::{
     RegisterFault,
-    keys::{Kind, RegisterKeys},
+    keys::{KINDS, RegisterKeys},
     member::{Register, Session},
 };
 
@@ -22,7 +22,7 @@ pub(super) async fn prune(
     out: &mut dyn Write,
 ) -> Result<bool, RegisterFault> {
     let session = register.primary_with_schema().await?;
-    if Kind::ALL.iter().any(|kind| keys.of(*kind).ids().contains(&key)) {
+    if KINDS.iter().any(|kind| keys.ids(*kind).contains(&key)) {
         return Err(RegisterFault::KeyInUse { address: session.address.clone(), key: key.to_owned() });
     }
     let known = session.client.query("SELECT key_id FROM residency.register_key ORDER BY 1", &[]).await;

@@ -13,7 +13,7 @@ use super::{
     migrations::MIGRATIONS,
     *,
 };
-use crate::{config::KeyPair, domain::secret::Secret, postgres::tests::cluster::Server};
+use crate::{config::KeyPair, domain::secret::Secret, postgres::tests::cluster::Server, routing_table::KeyKind};
 
 mod entries;
 mod jobs;

@@ -18,7 +18,7 @@ async fn assign(
     identifiers: &[u128],
 ) -> Result<Assigned, tokio_postgres::Error> {
     let keys = keys();
-    let (subjects, identifier_keys) = (keys.of(keys::Kind::Subject).ids(), keys.of(keys::Kind::Identifier).ids());
+    let (subjects, identifier_keys) = (keys.ids(KeyKind::Subject), keys.ids(KeyKind::Identifier));
     let identifiers: Vec<Vec<u8>> = identifiers.iter().map(|&identifier| hash(identifier)).collect();
     let row =
         client.query_one(ASSIGN, &[&hash(subject), &subjects[0], &identifiers, &identifier_keys[0]]).await?;
@@ -93,7 +93,7 @@ async fn a_settled_subject_becomes_pending_once_and_a_moving_one_does_not() {
 
     assert_eq!(code(pending(2, "eu", None).await), "RS006", "the register has no such subject");
     let keys = keys();
-    let key = keys.of(keys::Kind::Subject).ids()[0];
+    let key = keys.ids(KeyKind::Subject)[0];
     assert_eq!(pending(2, "eu", Some(key)).await.expect("its claim answered so far"), expected(1));
     assert_eq!(code(pending(1, "us", None).await), "RS002", "its own jurisdiction");
 
@@ -158,7 +158,7 @@ async fn while_keys_are_replaced_a_sign_up_is_found_under_both() {
     let client = databases.client("gateway", "us").await;
     let admin = databases.client("app", "us").await;
     let keys = keys();
-    let (subjects, identifiers) = (keys.of(keys::Kind::Subject).ids(), keys.of(keys::Kind::Identifier).ids());
+    let (subjects, identifiers) = (keys.ids(KeyKind::Subject), keys.ids(KeyKind::Identifier));
     admin
         .batch_execute("INSERT INTO residency.register_key VALUES (1, '11111111', false), (2, '22222222', false)")
         .await

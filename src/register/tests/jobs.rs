@@ -191,7 +191,7 @@ async fn keys_are_replaced_step_by_step_and_nothing_is_forgotten() {
     step("with both configured all is well", &both, &status).await;
     step("the former are not configured any more", NEXT_KEYS, &status).await;
     let keys = keys();
-    let former = [keys::Kind::Subject, keys::Kind::Identifier].map(|kind| keys.of(kind).ids()[0].to_owned());
+    let former = [KeyKind::Subject, KeyKind::Identifier].map(|kind| keys.ids(kind)[0].to_owned());
     step("a key in use is not dropped", &both, &["table", "prune", "--key", &former[0]]).await;
     for key in &former {
         step("dropped", NEXT_KEYS, &["table", "prune", "--key", key]).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::telemetry::catalog::Kind;
-use crate::telemetry::{Access, DatabaseRole, Decision, RequestOutcome, UpstreamFailure};
+use crate::telemetry::{Access, DatabaseRole, Decision, HoldOutcome, RequestOutcome, UpstreamFailure};
 
 fn labels() -> Arc<Labels> {
     labels_named(&["us", "eu"])
@@ -254,6 +254,10 @@ fn every_counter_lands_under_its_own_name() {
         worker.tls_session(is_tls13, is_resumed);
     }
     worker.websocket_opened();
+    worker.hold_began();
+    worker.hold_began();
+    worker.hold_ended(HoldOutcome::Released, Duration::from_millis(3));
+    worker.hold_ended(HoldOutcome::Full, Duration::ZERO);
     worker.token_cache_lookup(true);
     worker.token_cache_lookup(true);
     worker.token_cache_lookup(false);
