@@ -8,6 +8,7 @@ pub mod classify;
 pub mod cors;
 pub mod countries;
 pub mod decide;
+pub mod ejection;
 pub mod graphql;
 pub mod hold;
 pub mod liveness;
