@@ -186,13 +186,21 @@ async fn perform(
         Command::Schema(SchemaCommand::Status { scope, json }) => {
             let loaded = scope.load(environment)?;
             let report = status::inspect(&loaded.registers, &loaded.keys).await;
-            if json { write_json(&report, out)? } else { report.write_text(out)? }
+            if json {
+                write_json(&report, out)?
+            } else {
+                report.write_text(out)?
+            }
             Ok(verdict(report.has_problems()))
         }
         Command::Gateways(GatewaysCommand::List { scope, json }) => {
             let loaded = scope.load(environment)?;
             let listing = gateways::list(&loaded.registers, loaded.stale_after).await;
-            if json { write_json(&listing, out)? } else { listing.write_text(out)? }
+            if json {
+                write_json(&listing, out)?
+            } else {
+                listing.write_text(out)?
+            }
             Ok(verdict(listing.has_problems()))
         }
         Command::Gateways(GatewaysCommand::Forget { name, scope, by }) => {
@@ -201,7 +209,8 @@ async fn perform(
         }
         Command::Table(TableCommand::Import { query, jurisdiction }) => {
             let loaded = Loaded::read(&query.config, Some(&jurisdiction), environment)?;
-            let here = loaded.topology.jurisdiction(&jurisdiction).expect("its register is in the configuration");
+            let here =
+                loaded.topology.jurisdiction(&jurisdiction).expect("its register is in the configuration");
             let import = Import {
                 register: &loaded.registers[0],
                 here,
@@ -226,7 +235,11 @@ async fn perform(
                 show_subjects: query.show_subjects,
             };
             let report = check.run(&query.sql).await;
-            if json { write_json(&report, out)? } else { report.write_text(out)? }
+            if json {
+                write_json(&report, out)?
+            } else {
+                report.write_text(out)?
+            }
             Ok(verdict(report.has_problems()))
         }
         Command::Table(TableCommand::Prune { scope, key }) => {

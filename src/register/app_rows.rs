@@ -49,8 +49,7 @@ impl<'a> AppRows<'a> {
     /// Looks at the query's columns and opens its cursor. The session is in a transaction from now on.
     pub(super) async fn open(session: &'a Session, sql: &str) -> Result<AppRows<'a>, RegisterFault> {
         let sql = sql.trim().trim_end_matches(';');
-        let unusable =
-            |reason: String| RegisterFault::Query { address: session.address.clone(), reason };
+        let unusable = |reason: String| RegisterFault::Query { address: session.address.clone(), reason };
         let statement = session.client.prepare(sql).await.map_err(|error| session.fault(&error))?;
         if !statement.params().is_empty() {
             return Err(unusable("it has parameters".to_owned()));
@@ -82,8 +81,9 @@ impl<'a> AppRows<'a> {
             (_, true) => (Place::Jurisdiction, "q.jurisdiction::text"),
             _ => (Place::Absent, "NULL::text"),
         };
-        let query =
-            format!("SELECT q.subject::text AS subject, {identifiers} AS identifiers, {column} AS place FROM ({sql}) AS q");
+        let query = format!(
+            "SELECT q.subject::text AS subject, {identifiers} AS identifiers, {column} AS place FROM ({sql}) AS q"
+        );
         let begin = format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL row_security = off; \
              DECLARE residency_rows NO SCROLL CURSOR FOR {query}"
@@ -137,7 +137,9 @@ impl<'a> AppRows<'a> {
         let written = written.trim();
         let found = match self.place {
             Place::Absent => return Belongs::Here,
-            Place::Country => Country::parse(written).and_then(|country| topology.jurisdiction_of_country(country)),
+            Place::Country => {
+                Country::parse(written).and_then(|country| topology.jurisdiction_of_country(country))
+            }
             Place::Jurisdiction => {
                 topology.jurisdiction(written).or_else(|| topology.jurisdiction_of_claim(written))
             }

@@ -32,11 +32,7 @@ pub(super) struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self {
-            lock_timeout: Duration::from_secs(2),
-            attempts: 30,
-            pause: Duration::from_millis(500),
-        }
+        Self { lock_timeout: Duration::from_secs(2), attempts: 30, pause: Duration::from_millis(500) }
     }
 }
 
@@ -106,10 +102,7 @@ impl Aim<'_> {
                 });
             }
             attempt += 1;
-            tell(format!(
-                "  another session holds a lock; attempt {attempt} of {}",
-                self.patience.attempts
-            ))?;
+            tell(format!("  another session holds a lock; attempt {attempt} of {}", self.patience.attempts))?;
             sleep(self.patience.pause).await;
         }
     }
@@ -152,8 +145,7 @@ impl Aim<'_> {
     /// A database of another jurisdiction must not be touched.
     async fn check_name(&self, client: &impl GenericClient, address: &str) -> Result<(), Failure> {
         let row = client.query_opt("SELECT name FROM residency.jurisdiction", &[]).await;
-        let found: Option<String> =
-            row.map_err(|error| Failure::of(address, &error))?.map(|row| row.get(0));
+        let found: Option<String> = row.map_err(|error| Failure::of(address, &error))?.map(|row| row.get(0));
         match found {
             Some(found) if found != self.register.jurisdiction => {
                 Err(Failure::Fault(RegisterFault::WrongJurisdiction {

@@ -91,14 +91,16 @@ impl Check<'_> {
         let mut report = Report::default();
         let mut sources = Vec::new();
         for register in self.registers {
-            let here = self.topology.jurisdiction(&register.jurisdiction).expect("registers are of the topology");
+            let here =
+                self.topology.jurisdiction(&register.jurisdiction).expect("registers are of the topology");
             match register.primary_with_schema().await {
                 Ok(session) => sources.push((here, session)),
                 Err(fault) => report.problems.push(fault.to_string()),
             }
         }
         for register in self.registers {
-            let here = self.topology.jurisdiction(&register.jurisdiction).expect("registers are of the topology");
+            let here =
+                self.topology.jurisdiction(&register.jurisdiction).expect("registers are of the topology");
             let wanted = self.only.is_none_or(|only| only == register.jurisdiction);
             // One that can't be asked is in the report already.
             if wanted && sources.iter().any(|(jurisdiction, _)| *jurisdiction == here) {
@@ -139,19 +141,23 @@ impl Check<'_> {
         };
         while let Some(batch) = rows.next().await? {
             database.rows += batch.len() as u64;
-            let hashed: Vec<_> =
-                batch.iter().map(|row| (row, self.keys.subject(&row.subject))).collect();
+            let hashed: Vec<_> = batch.iter().map(|row| (row, self.keys.subject(&row.subject))).collect();
             let hashes: Vec<[u8; 16]> = hashed.iter().flat_map(|(_, hashes)| hashes.clone()).collect();
             seen.add(&hashes).await?;
             let entries = self.entries(sources, &hashes).await?;
             for (row, hashes) in &hashed {
-                let known: Vec<&RegisterEntry> = hashes.iter().filter_map(|hash| entries.get(hash)).flatten().collect();
+                let known: Vec<&RegisterEntry> =
+                    hashes.iter().filter_map(|hash| entries.get(hash)).flatten().collect();
                 let belongs = rows.belongs(row.place.as_deref(), here, self.topology);
                 if let Some((wrong, toward)) = verdict(&known, belongs, here) {
                     note(Finding {
                         jurisdiction: register.jurisdiction.clone(),
                         wrong,
-                        subject: if self.show_subjects { row.subject.clone() } else { hexadecimal(&hashes[0]) },
+                        subject: if self.show_subjects {
+                            row.subject.clone()
+                        } else {
+                            hexadecimal(&hashes[0])
+                        },
                         toward: toward.map(|other| self.topology.jurisdiction_name(other).to_owned()),
                     });
                 }
@@ -181,7 +187,8 @@ impl Check<'_> {
         let asked = "SELECT hash, state, generation, toward FROM residency.register \
              WHERE hash = ANY ($1) AND kind = 1 AND NOT deleted";
         for (jurisdiction, session) in sources {
-            let rows = session.client.query(asked, &[&wanted]).await.map_err(|error| session.fault(&error))?;
+            let rows =
+                session.client.query(asked, &[&wanted]).await.map_err(|error| session.fault(&error))?;
             for row in rows {
                 let hash: &[u8] = row.get(0);
                 let named: Option<&str> = row.get(3);
@@ -209,8 +216,11 @@ fn verdict(
     belongs: Belongs,
     here: JurisdictionId,
 ) -> Option<(Wrong, Option<JurisdictionId>)> {
-    let homes: BTreeSet<JurisdictionId> =
-        entries.iter().filter(|entry| entry.state == EntryState::Home).map(|entry| entry.jurisdiction).collect();
+    let homes: BTreeSet<JurisdictionId> = entries
+        .iter()
+        .filter(|entry| entry.state == EntryState::Home)
+        .map(|entry| entry.jurisdiction)
+        .collect();
     if homes.len() > 1 {
         return Some((Wrong::TwoHomes, homes.into_iter().find(|home| *home != here)));
     }
@@ -250,7 +260,8 @@ impl Seen {
 
     async fn add(&self, hashes: &[[u8; 16]]) -> Result<(), RegisterFault> {
         let hashes: Vec<&[u8]> = hashes.iter().map(|hash| &hash[..]).collect();
-        let add = "INSERT INTO pg_temp.residency_seen SELECT DISTINCT unnest($1::bytea[]) ON CONFLICT DO NOTHING";
+        let add =
+            "INSERT INTO pg_temp.residency_seen SELECT DISTINCT unnest($1::bytea[]) ON CONFLICT DO NOTHING";
         self.session.client.execute(add, &[&hashes]).await.map_err(|error| self.session.fault(&error))?;
         Ok(())
     }
@@ -268,7 +279,8 @@ impl Seen {
         let ids = keys.ids(KeyKind::Subject);
         let rows = self.session.client.query(asked, &[&ids, &self.since]).await;
         let rows = rows.map_err(|error| self.session.fault(&error))?;
-        let hash = |row: &tokio_postgres::Row| row.get::<_, &[u8]>(0).try_into().expect("16 bytes by its check");
+        let hash =
+            |row: &tokio_postgres::Row| row.get::<_, &[u8]>(0).try_into().expect("16 bytes by its check");
         Ok(rows.iter().map(hash).collect())
     }
 }

@@ -36,11 +36,15 @@ pub enum RegisterFault {
          another build. Nothing was changed"
     )]
     Changed { address: String, version: i32, name: String },
-    #[error("{address}: version {missing} was never applied, though {found} was: restore residency.schema_version")]
+    #[error(
+        "{address}: version {missing} was never applied, though {found} was: restore residency.schema_version"
+    )]
     Gap { address: String, missing: i32, found: i32 },
     #[error("{address}: there is a schema `residency` that this program has not made: rename it")]
     ForeignSchema { address: String },
-    #[error("{address} is the database of jurisdiction `{found}`, not of `{wanted}`: a URL stands in the wrong place")]
+    #[error(
+        "{address} is the database of jurisdiction `{found}`, not of `{wanted}`: a URL stands in the wrong place"
+    )]
     WrongJurisdiction { address: String, found: String, wanted: String },
     #[error(
         "{address}: there is no role `{role}` for gateways: CREATE ROLE {role} LOGIN PASSWORD …, or name one with --gateway-role"

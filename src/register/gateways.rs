@@ -129,7 +129,9 @@ pub(super) async fn forget(
             Ok(Some(certificate)) => {
                 found = true;
                 match certificate {
-                    Some(certificate) => writeln!(out, "{jurisdiction}: forgotten; certificate {certificate} is refused")?,
+                    Some(certificate) => {
+                        writeln!(out, "{jurisdiction}: forgotten; certificate {certificate} is refused")?
+                    }
                     None => writeln!(out, "{jurisdiction}: forgotten; it showed no certificate")?,
                 }
             }
@@ -152,7 +154,8 @@ async fn forget_in(
     by: Option<&str>,
 ) -> Result<Option<Option<String>>, RegisterFault> {
     let session = register.primary_with_schema().await?;
-    let forget = "SELECT name, certificate FROM residency.gateway_forget($1, coalesce($2, session_user::text))";
+    let forget =
+        "SELECT name, certificate FROM residency.gateway_forget($1, coalesce($2, session_user::text))";
     let row = session.client.query_one(forget, &[&name, &by]).await.map_err(|error| session.fault(&error))?;
     Ok(row.get::<_, Option<String>>(0).map(|_| row.get(1)))
 }
@@ -187,7 +190,11 @@ impl Gateway {
             (_, _, true) => "serving",
             _ => "loading",
         };
-        writeln!(out, "  {}: {}, {}, heard {:.1} s ago, {state}", self.name, self.region, self.version, self.heard_s_ago)?;
+        writeln!(
+            out,
+            "  {}: {}, {}, heard {:.1} s ago, {state}",
+            self.name, self.region, self.version, self.heard_s_ago
+        )?;
         if let Some(certificate) = &self.certificate_sha256 {
             writeln!(out, "    certificate {certificate}")?;
         }

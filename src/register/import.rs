@@ -193,7 +193,8 @@ impl Import<'_> {
         let written =
             transaction.execute(IDENTIFIERS, &[&hashes, &others, &owners, &other_owners, &key]).await;
         let written = written.map_err(fault)?;
-        let re_owned = transaction.execute(OWNERS, &[&hashes, &owners, &other_owners]).await.map_err(fault)?;
+        let re_owned =
+            transaction.execute(OWNERS, &[&hashes, &owners, &other_owners]).await.map_err(fault)?;
         let taken =
             transaction.query(TAKEN, &[&hashes, &others, &owners, &other_owners]).await.map_err(fault)?;
         transaction.commit().await.map_err(fault)?;

@@ -21,7 +21,8 @@ pub(super) const fn kind_name(kind: KeyKind) -> &'static str {
 
 impl RegisterKeys {
     pub(super) fn new(settings: &RegisterSettings) -> Self {
-        let pair = |pair: &'_ KeyPair| -> (Secret, Option<Secret>) { (pair.current.clone(), pair.previous.clone()) };
+        let pair =
+            |pair: &'_ KeyPair| -> (Secret, Option<Secret>) { (pair.current.clone(), pair.previous.clone()) };
         let (subject, identifier) = (pair(&settings.subject_key), pair(&settings.identifier_key));
         Self(routing_table::RegisterKeys::new(
             (&subject.0, subject.1.as_ref()),

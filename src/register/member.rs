@@ -117,8 +117,7 @@ impl Register {
             return Err(RegisterFault::NoSchema { address: session.address });
         }
         let row = session.client.query_opt("SELECT name FROM residency.jurisdiction", &[]).await;
-        let found: Option<String> =
-            row.map_err(|error| session.fault(&error))?.map(|row| row.get(0));
+        let found: Option<String> = row.map_err(|error| session.fault(&error))?.map(|row| row.get(0));
         match found {
             None => Err(RegisterFault::NoSchema { address: session.address }),
             Some(found) if found != self.jurisdiction => Err(RegisterFault::WrongJurisdiction {

@@ -110,7 +110,8 @@ async fn look(
     }
     found.home = home(&session, register, problems).await?;
     found.keys = key_rows(&session, keys, problems).await?;
-    let counted = "SELECT kind, state, count(*) FROM residency.register WHERE NOT deleted GROUP BY 1, 2 ORDER BY 1, 2";
+    let counted =
+        "SELECT kind, state, count(*) FROM residency.register WHERE NOT deleted GROUP BY 1, 2 ORDER BY 1, 2";
     let rows = session.client.query(counted, &[]).await.map_err(|error| session.fault(&error))?;
     found.rows = rows
         .iter()
@@ -127,7 +128,8 @@ async fn home(
     register: &Register,
     problems: &mut Vec<String>,
 ) -> Result<Option<Home>, RegisterFault> {
-    let asked = "SELECT name, home, generation, read_only, durability, synchronous FROM residency.jurisdiction";
+    let asked =
+        "SELECT name, home, generation, read_only, durability, synchronous FROM residency.jurisdiction";
     let row = session.client.query_opt(asked, &[]).await.map_err(|error| session.fault(&error))?;
     let Some(row) = row else {
         problems.push("the jurisdiction has no row: `schema apply`".to_owned());
@@ -174,8 +176,10 @@ async fn key_rows(
     for kind in KINDS {
         for id in keys.ids(kind) {
             if !found.iter().any(|key| key.kind == kind_name(kind) && key.key_id == id) {
-                problems
-                    .push(format!("the configured {} key {id} is not in it: `schema apply`", kind_name(kind)));
+                problems.push(format!(
+                    "the configured {} key {id} is not in it: `schema apply`",
+                    kind_name(kind)
+                ));
             }
         }
     }

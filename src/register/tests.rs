@@ -13,7 +13,9 @@ use super::{
     migrations::MIGRATIONS,
     *,
 };
-use crate::{config::KeyPair, domain::secret::Secret, postgres::tests::cluster::Server, routing_table::KeyKind};
+use crate::{
+    config::KeyPair, domain::secret::Secret, postgres::tests::cluster::Server, routing_table::KeyKind,
+};
 
 mod entries;
 mod jobs;
@@ -72,10 +74,8 @@ impl Databases {
     /// Runs a job with both registers and these keys.
     async fn job_with(&self, keys: &str, words: &[&str]) -> (ExitCode, String) {
         let (us, eu) = (self.url("app", "us"), self.url("app", "eu"));
-        let registers = [
-            ("us", format!("{{ us-east = \"{us}\" }}")),
-            ("eu", format!("{{ eu-frankfurt = \"{eu}\" }}")),
-        ];
+        let registers =
+            [("us", format!("{{ us-east = \"{us}\" }}")), ("eu", format!("{{ eu-frankfurt = \"{eu}\" }}"))];
         self.job_at(&registers, keys, words).await
     }
 
@@ -84,12 +84,7 @@ impl Databases {
     }
 
     /// What it wrote, or its fault, with what differs from run to run made equal.
-    async fn job_at(
-        &self,
-        registers: &[(&str, String)],
-        keys: &str,
-        words: &[&str],
-    ) -> (ExitCode, String) {
+    async fn job_at(&self, registers: &[(&str, String)], keys: &str, words: &[&str]) -> (ExitCode, String) {
         let register = |name: &str| {
             let found = registers.iter().find(|(jurisdiction, _)| *jurisdiction == name);
             found.map(|(_, members)| format!("register = {members}")).unwrap_or_default()

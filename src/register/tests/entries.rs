@@ -47,7 +47,11 @@ async fn assigning_is_the_same_however_often_and_an_identifier_is_one_subjects()
 
     let taken = assign(&client, 2, &[104, 103]).await.expect_err("it is another's");
     assert_eq!(owner(&taken).as_deref(), Some(&*hexadecimal(&hash(1))));
-    assert_eq!(text(&client, "SELECT count(*) FROM residency.register").await, "4", "nothing of it was written");
+    assert_eq!(
+        text(&client, "SELECT count(*) FROM residency.register").await,
+        "4",
+        "nothing of it was written"
+    );
 
     // Broken off before the app had a row: given up, and free for the next.
     let released = format!("SELECT residency.release(ARRAY['\\x{}'::bytea])", hexadecimal(&hash(1)));
@@ -64,7 +68,8 @@ async fn assigning_is_the_same_however_often_and_an_identifier_is_one_subjects()
     assert_eq!(text(&client, &changed).await, "1");
     assert_eq!(assign(&client, 1, &[104]).await.expect("it is free"), home(3, false));
 
-    let unknown = client.query_one(ASSIGN, &[&hash(9), &"ffffffff", &Vec::<Vec<u8>>::new(), &None::<String>]).await;
+    let unknown =
+        client.query_one(ASSIGN, &[&hash(9), &"ffffffff", &Vec::<Vec<u8>>::new(), &None::<String>]).await;
     assert_eq!(code(unknown), "RS004");
     assert_eq!(text(&client, "SELECT residency.set_read_only(true, 'me')").await, "true");
     assert_eq!(code(assign(&client, 9, &[]).await), "RS003");
@@ -87,7 +92,8 @@ async fn a_settled_subject_becomes_pending_once_and_a_moving_one_does_not() {
     assign(&client, 1, &[]).await.expect("free");
     assert_eq!(pending(1, "eu", None).await.expect("settled"), expected(2));
     assert_eq!(pending(1, "eu", None).await.expect("the same"), expected(2));
-    let claims = format!("SELECT claim_answers FROM residency.register WHERE hash = '\\x{}'", hexadecimal(&hash(1)));
+    let claims =
+        format!("SELECT claim_answers FROM residency.register WHERE hash = '\\x{}'", hexadecimal(&hash(1)));
     assert_eq!(text(&client, &claims).await, "false", "from now on everyone has to know");
     assert_eq!(assign(&client, 1, &[]).await.expect("known").0, "pending");
 
@@ -106,7 +112,8 @@ async fn a_settled_subject_becomes_pending_once_and_a_moving_one_does_not() {
         assert_eq!(code(pending(1, "eu", None).await), "RS006", "{state}");
         let assigned = assign(&client, 1, &[777]).await.expect("it is told as it stands");
         assert_eq!((assigned.0.as_str(), assigned.3), (state, false));
-        let written = format!("SELECT count(*) FROM residency.register WHERE hash = '\\x{}'", hexadecimal(&hash(777)));
+        let written =
+            format!("SELECT count(*) FROM residency.register WHERE hash = '\\x{}'", hexadecimal(&hash(777)));
         assert_eq!(text(&client, &written).await, "0");
     }
 }
@@ -160,12 +167,17 @@ async fn while_keys_are_replaced_a_sign_up_is_found_under_both() {
     let keys = keys();
     let (subjects, identifiers) = (keys.ids(KeyKind::Subject), keys.ids(KeyKind::Identifier));
     admin
-        .batch_execute("INSERT INTO residency.register_key VALUES (1, '11111111', false), (2, '22222222', false)")
+        .batch_execute(
+            "INSERT INTO residency.register_key VALUES (1, '11111111', false), (2, '22222222', false)",
+        )
         .await
         .expect("the owner may");
     assign(&client, 1, &[101]).await.expect("before there was another key");
     admin
-        .execute("UPDATE residency.register SET state = 'pending', toward = 'eu', generation = 7 WHERE kind = 1", &[])
+        .execute(
+            "UPDATE residency.register SET state = 'pending', toward = 'eu', generation = 7 WHERE kind = 1",
+            &[],
+        )
         .await
         .expect("the owner may");
 
@@ -188,11 +200,21 @@ async fn while_keys_are_replaced_a_sign_up_is_found_under_both() {
             .await?;
         Ok::<(String, i64), tokio_postgres::Error>((row.get(0), row.get(1)))
     };
-    assert_eq!(both(1, 101).await.expect("its own"), ("pending".to_owned(), 7), "what is known is taken over");
-    assert_eq!(owner(&both(2, 101).await.expect_err("taken, under the other key")).as_deref(), Some(&*hexadecimal(&hash(1))));
+    assert_eq!(
+        both(1, 101).await.expect("its own"),
+        ("pending".to_owned(), 7),
+        "what is known is taken over"
+    );
+    assert_eq!(
+        owner(&both(2, 101).await.expect_err("taken, under the other key")).as_deref(),
+        Some(&*hexadecimal(&hash(1)))
+    );
     assert_eq!(both(3, 103).await.expect("free"), ("home".to_owned(), 1));
     // And one who knows only the former key.
-    assert_eq!(owner(&assign(&client, 4, &[103]).await.expect_err("taken")).as_deref(), Some(&*hexadecimal(&hash(3))));
+    assert_eq!(
+        owner(&assign(&client, 4, &[103]).await.expect_err("taken")).as_deref(),
+        Some(&*hexadecimal(&hash(3)))
+    );
 }
 
 #[tokio::test]
@@ -201,8 +223,14 @@ async fn whoever_writes_generations_rise_deletions_leave_tombstones_and_nothing_
     let admin = databases.client("postgres", "us").await;
     assign(&admin, 1, &[]).await.expect("free");
     for role in ["origin", "replica"] {
-        admin.batch_execute(&format!("SET session_replication_role = {role}")).await.expect("a superuser may");
-        admin.batch_execute("UPDATE residency.register SET generation = generation + 5").await.expect("it rises");
+        admin
+            .batch_execute(&format!("SET session_replication_role = {role}"))
+            .await
+            .expect("a superuser may");
+        admin
+            .batch_execute("UPDATE residency.register SET generation = generation + 5")
+            .await
+            .expect("it rises");
         for (sql, why) in [
             ("UPDATE residency.register SET generation = generation - 1", "it falls"),
             ("UPDATE residency.register SET key_id = '00000000'", "another key"),
@@ -217,7 +245,10 @@ async fn whoever_writes_generations_rise_deletions_leave_tombstones_and_nothing_
         }
     }
     let changed = "SELECT changed = pg_current_xact_id() FROM residency.register";
-    admin.batch_execute("BEGIN; UPDATE residency.register SET attempt = 1, changed = '5'").await.expect("it may");
+    admin
+        .batch_execute("BEGIN; UPDATE residency.register SET attempt = 1, changed = '5'")
+        .await
+        .expect("it may");
     assert_eq!(text(&admin, changed).await, "true", "stamped with its transaction, whatever was written");
     admin.batch_execute("COMMIT; DELETE FROM residency.register").await.expect("it leaves a tombstone");
     assert_eq!(text(&admin, "SELECT deleted || ' ' || generation FROM residency.register").await, "true 12");
@@ -235,7 +266,10 @@ async fn changes_are_told_as_they_are_and_never_too_long() {
         let mut messages = futures_util::stream::poll_fn(move |context| connection.poll_message(context));
         while let Some(Ok(message)) = messages.next().await {
             if let AsyncMessage::Notification(told) = message {
-                sender.send((told.channel().to_owned(), told.payload().to_owned())).await.expect("it is read");
+                sender
+                    .send((told.channel().to_owned(), told.payload().to_owned()))
+                    .await
+                    .expect("it is read");
             }
         }
     });
@@ -264,7 +298,10 @@ async fn changes_are_told_as_they_are_and_never_too_long() {
         .expect("the owner may");
     let (_, row) = next().await;
     assert_eq!(row["floor"], serde_json::json!([3, "16/B374D848"]));
-    assert_eq!((&row["move_id"], &row["attempt"]), (&"00000000-0000-0000-0000-0000000000ab".into(), &3.into()));
+    assert_eq!(
+        (&row["move_id"], &row["attempt"]),
+        (&"00000000-0000-0000-0000-0000000000ab".into(), &3.into())
+    );
     client.batch_execute("DELETE FROM residency.register").await.expect("the owner may");
     let (_, row) = next().await;
     assert_eq!((&row["deleted"], &row["generation"]), (&true.into(), &3.into()));
@@ -273,7 +310,10 @@ async fn changes_are_told_as_they_are_and_never_too_long() {
          jsonb_build_object('generation', n, 'reason', repeat('ü', 100))) FROM generate_series(1, 200) AS n)";
     client.batch_execute(long).await.expect("the owner may");
     let (channel, row) = next().await;
-    assert_eq!((channel.as_str(), &row["home"], &row["generation"]), ("residency_jurisdiction", &"us-west".into(), &2.into()));
+    assert_eq!(
+        (channel.as_str(), &row["home"], &row["generation"]),
+        ("residency_jurisdiction", &"us-west".into(), &2.into())
+    );
     let history = row["history"].as_array().expect("a list");
     assert_eq!(history.last().expect("the newest stay")["generation"], 200);
     assert!(history.len() > 10, "as much as there is room for");

@@ -43,14 +43,16 @@ async fn gateways_are_listed_and_forgotten() {
     ] {
         gateway.batch_execute(sql).await.expect(sql);
     }
-    let report = "SELECT residency.gateway_report('us-east-2', '00000000-0000-0000-0000-000000000001', 1, true, true)";
+    let report =
+        "SELECT residency.gateway_report('us-east-2', '00000000-0000-0000-0000-000000000001', 1, true, true)";
     assert_eq!(text(&gateway, report).await, "false", "it has left");
     databases
         .run("us", "UPDATE residency.gateway SET heartbeat_at = now() - interval '1 day' WHERE region = 'eu-frankfurt'")
         .await;
     let (code, before) = databases.job(&["gateways", "list"]).await;
     assert_eq!(code, ExitCode::SUCCESS);
-    let (code, forgetting) = databases.job(&["gateways", "forget", "us-east-1", "--by", "ops@example.com"]).await;
+    let (code, forgetting) =
+        databases.job(&["gateways", "forget", "us-east-1", "--by", "ops@example.com"]).await;
     assert_eq!(code, ExitCode::SUCCESS);
     let (code, unknown) = databases.job(&["gateways", "forget", "us-east-9"]).await;
     assert_eq!(code, ExitCode::FAILURE);
@@ -64,7 +66,10 @@ async fn gateways_are_listed_and_forgotten() {
         text(&gateway, "SELECT certificate = repeat('ab', 32) FROM residency.forgotten_certificate").await,
         "true"
     );
-    assert_eq!(text(&gateway, "SELECT kind || ' by ' || by FROM residency.act").await, "forget by ops@example.com");
+    assert_eq!(
+        text(&gateway, "SELECT kind || ' by ' || by FROM residency.act").await,
+        "forget by ops@example.com"
+    );
     let renewed = "SELECT residency.gateway_register('us-east-1', 'us-east', '0.1.0', repeat('ef', 32))";
     gateway.batch_execute(renewed).await.expect("with another certificate it is another");
     assert_eq!(text(&gateway, "SELECT residency.gateway_heartbeat('us-east-1', true)").await, "true");
@@ -92,18 +97,40 @@ async fn an_app_is_imported_and_again_without_effect_and_checked() {
 
     // Somebody whose sign-up was broken off, one at home in both, one whose rows stayed behind.
     databases.run("us", "DELETE FROM users WHERE id = 'cid'; INSERT INTO users VALUES ('hal', NULL, 'US'), ('ida', NULL, 'US')").await;
-    databases.run("eu", "INSERT INTO users VALUES ('hal', NULL, 'US'), ('joe', NULL, 'DE'), ('kim', NULL, 'US')").await;
-    databases.job(&["table", "import", "--jurisdiction", "us", "--sql", "SELECT id AS subject FROM users WHERE id = 'hal'"]).await;
-    databases.job(&["table", "import", "--jurisdiction", "eu", "--sql", "SELECT id AS subject FROM users WHERE id = 'hal'"]).await;
     databases
-        .job(&["table", "import", "--jurisdiction", "eu", "--sql", "SELECT 'ida' AS subject"])
+        .run("eu", "INSERT INTO users VALUES ('hal', NULL, 'US'), ('joe', NULL, 'DE'), ('kim', NULL, 'US')")
         .await;
+    databases
+        .job(&[
+            "table",
+            "import",
+            "--jurisdiction",
+            "us",
+            "--sql",
+            "SELECT id AS subject FROM users WHERE id = 'hal'",
+        ])
+        .await;
+    databases
+        .job(&[
+            "table",
+            "import",
+            "--jurisdiction",
+            "eu",
+            "--sql",
+            "SELECT id AS subject FROM users WHERE id = 'hal'",
+        ])
+        .await;
+    databases.job(&["table", "import", "--jurisdiction", "eu", "--sql", "SELECT 'ida' AS subject"]).await;
     let (code, checked) = databases.job(&["table", "check", "--sql", QUERY]).await;
     assert_eq!(code, ExitCode::FAILURE);
-    let (_, clear) = databases.job(&["table", "check", "--sql", QUERY, "--show-subjects", "--jurisdiction", "eu"]).await;
+    let (_, clear) =
+        databases.job(&["table", "check", "--sql", QUERY, "--show-subjects", "--jurisdiction", "eu"]).await;
     let (_, json) = databases.job(&["table", "check", "--sql", QUERY, "--json"]).await;
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
-    assert_eq!(json["findings"].as_array().map(Vec::len), Some(checked.lines().filter(|line| line.starts_with("us ") || line.starts_with("eu ")).count()));
+    assert_eq!(
+        json["findings"].as_array().map(Vec::len),
+        Some(checked.lines().filter(|line| line.starts_with("us ") || line.starts_with("eu ")).count())
+    );
     insta::assert_snapshot!(format!("{checked}---- in clear\n{clear}"));
 
     let (code, good) = databases
@@ -117,10 +144,14 @@ async fn rows_that_a_move_has_changed_are_left_as_they_are() {
     let databases = Databases::with_users().await;
     databases.job(&["table", "import", "--jurisdiction", "us", "--sql", QUERY]).await;
     let client = databases.client("app", "us").await;
-    let states = "SELECT string_agg(DISTINCT state || generation, ' ') FROM residency.register WHERE kind = 1";
+    let states =
+        "SELECT string_agg(DISTINCT state || generation, ' ') FROM residency.register WHERE kind = 1";
     for (generation, state) in (2_i64..).zip(["closing", "fenced", "gone", "closed", "void"]) {
         client
-            .execute("UPDATE residency.register SET state = $1, generation = $2 WHERE kind = 1", &[&state, &generation])
+            .execute(
+                "UPDATE residency.register SET state = $1, generation = $2 WHERE kind = 1",
+                &[&state, &generation],
+            )
             .await
             .expect("the owner may");
         databases.job(&["table", "import", "--jurisdiction", "us", "--sql", QUERY]).await;
@@ -173,7 +204,8 @@ async fn keys_are_replaced_step_by_step_and_nothing_is_forgotten() {
         .expect("the owner may");
     let both = format!(
         "{NEXT_KEYS}{}",
-        KEYS.replace("subject_key", "subject_key_previous").replace("identifier_key", "identifier_key_previous")
+        KEYS.replace("subject_key", "subject_key_previous")
+            .replace("identifier_key", "identifier_key_previous")
     );
     let mut told = String::new();
     let mut step = async |what: &str, keys: &str, words: &[&str]| {
@@ -199,7 +231,8 @@ async fn keys_are_replaced_step_by_step_and_nothing_is_forgotten() {
     step("again", NEXT_KEYS, &["table", "prune", "--key", &former[0]]).await;
     step("what is left", NEXT_KEYS, &status).await;
     insta::assert_snapshot!(told);
-    let moved = "SELECT state || ' ' || generation || ' ' || toward FROM residency.register WHERE generation > 1";
+    let moved =
+        "SELECT state || ' ' || generation || ' ' || toward FROM residency.register WHERE generation > 1";
     assert_eq!(text(&client, moved).await, "pending 9 eu");
     let owners = "SELECT count(*) FROM residency.register i JOIN residency.register s ON s.hash = i.subject";
     assert_eq!(text(&client, owners).await, "3", "every identifier's owner is known by the new hash");

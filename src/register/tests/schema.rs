@@ -7,7 +7,13 @@ impl Databases {
     async fn apply(&self, patience: Patience, mut told: impl FnMut(&str)) -> Result<(), RegisterFault> {
         let register = us(&self.url("app", "us"));
         let keys = keys();
-        let aim = Aim { register: &register, keys: &keys, gateway_role: "gateway", migrations: MIGRATIONS, patience };
+        let aim = Aim {
+            register: &register,
+            keys: &keys,
+            gateway_role: "gateway",
+            migrations: MIGRATIONS,
+            patience,
+        };
         let mut session = session(&self.url("app", "us")).await;
         aim.reach(&mut session, &mut |line| {
             told(&line);
@@ -73,10 +79,8 @@ async fn of_two_at_once_one_waits_and_finds_it_done() {
         databases.apply(Patience::default(), |line| lines.push(line.to_owned())).await.map(|()| lines)
     };
     let all = tokio::join!(one(), one(), one(), one());
-    let lines: Vec<String> = [all.0, all.1, all.2, all.3]
-        .into_iter()
-        .flat_map(|told| told.expect("it is applied"))
-        .collect();
+    let lines: Vec<String> =
+        [all.0, all.1, all.2, all.3].into_iter().flat_map(|told| told.expect("it is applied")).collect();
     let count = |text: &str| lines.iter().filter(|line| line.contains(text)).count();
     assert_eq!((count("(registers) applied"), count("version 1 is there")), (1, 4), "{lines:#?}");
     assert_eq!(count("is at home in"), 1, "{lines:#?}");
@@ -107,7 +111,8 @@ async fn torn_in_the_middle_nothing_is_left_and_the_next_completes_it() {
         () = until(&watcher, WAITS) => {}
     }
     blocked.batch_execute("ROLLBACK").await.expect("it was open");
-    until(&watcher, "NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'residency-migrate')").await;
+    until(&watcher, "NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'residency-migrate')")
+        .await;
     assert_eq!(text(&watcher, NOTHING).await, "true");
 
     // The server dies.
@@ -128,11 +133,8 @@ async fn torn_in_the_middle_nothing_is_left_and_the_next_completes_it() {
 #[tokio::test]
 async fn a_lock_is_waited_for_in_short_attempts_and_not_for_ever() {
     let databases = Databases::start().await;
-    let short = Patience {
-        lock_timeout: Duration::from_millis(50),
-        attempts: 3,
-        pause: Duration::from_millis(10),
-    };
+    let short =
+        Patience { lock_timeout: Duration::from_millis(50), attempts: 3, pause: Duration::from_millis(10) };
     let blocked = blocker(&databases).await;
     let mut attempts = 1;
     let fault = databases.apply(short, |_| attempts += 1).await.expect_err("the lock is held");
@@ -172,7 +174,8 @@ async fn what_is_not_to_be_touched_is_refused_and_named() {
     refused("another jurisdiction's database", &alone(&eu), KEYS, apply).await;
     let two = format!("{{ eu-frankfurt = \"{eu}\", eu-nuremberg = \"{us}\" }}");
     refused("two primaries", &[("eu", two)], KEYS, apply).await;
-    refused("a role that is not there", &alone(&us), KEYS, &["schema", "apply", "--gateway-role", "nobody"]).await;
+    refused("a role that is not there", &alone(&us), KEYS, &["schema", "apply", "--gateway-role", "nobody"])
+        .await;
     let other = KEYS.replace("a subject", "another subject");
     refused("keys that meet no row", &alone(&us), &other, apply).await;
     refused("an unknown jurisdiction", &alone(&us), KEYS, &["schema", "apply", "--jurisdiction", "eu"]).await;
@@ -192,7 +195,10 @@ async fn what_is_not_to_be_touched_is_refused_and_named() {
         refused(what, &alone(&us), KEYS, apply).await;
         refused("its status", &alone(&us), KEYS, &["schema", "status"]).await;
     }
-    owner.batch_execute("DROP SCHEMA residency CASCADE; CREATE SCHEMA residency; CREATE TABLE residency.x ()").await.expect("ours");
+    owner
+        .batch_execute("DROP SCHEMA residency CASCADE; CREATE SCHEMA residency; CREATE TABLE residency.x ()")
+        .await
+        .expect("ours");
     refused("somebody else's schema", &alone(&us), KEYS, apply).await;
     insta::assert_snapshot!(told);
 }
@@ -217,9 +223,13 @@ async fn a_standby_is_refused_and_its_primary_found() {
     let alone = [("eu", format!("{{ eu-nuremberg = \"{address}\" }}"))];
     let (code, told) = databases.job_at(&alone, KEYS, &["schema", "apply"]).await;
     assert_eq!(code, ExitCode::FAILURE);
-    assert!(told.contains("eu: no primary can be reached\n  eu-nuremberg: ") && told.contains("in recovery"), "{told}");
+    assert!(
+        told.contains("eu: no primary can be reached\n  eu-nuremberg: ") && told.contains("in recovery"),
+        "{told}"
+    );
 
-    let both = format!("{{ eu-nuremberg = \"{address}\", eu-frankfurt = \"{}\" }}", databases.url("app", "eu"));
+    let both =
+        format!("{{ eu-nuremberg = \"{address}\", eu-frankfurt = \"{}\" }}", databases.url("app", "eu"));
     let (code, told) = databases.job_at(&[("eu", both)], KEYS, &["schema", "apply"]).await;
     assert_eq!(code, ExitCode::SUCCESS, "{told}");
     // Which the standby shows, too.
