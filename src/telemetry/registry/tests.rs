@@ -3,7 +3,6 @@ use std::thread;
 use std::time::Duration;
 
 use super::*;
-use crate::telemetry::HoldOutcome;
 use crate::telemetry::catalog::Kind;
 use crate::telemetry::{Access, DatabaseRole, Decision, HoldOutcome, RequestOutcome, UpstreamFailure};
 
