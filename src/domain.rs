@@ -11,7 +11,7 @@ pub mod decide;
 pub mod graphql;
 pub mod liveness;
 mod media_type;
-pub mod named_country;
+pub mod named;
 pub mod names;
 pub mod register;
 pub mod replay;

@@ -23,8 +23,8 @@ use crate::config::Config;
 use crate::domain::classify::{self, Classified, Hint};
 use crate::domain::decide::{Access, Entry, Location};
 use crate::domain::graphql::{GraphQlRequest, GraphQlRule};
-use crate::domain::named_country::{self, WholeBody};
-use crate::domain::routes::{CountrySource, is_unambiguous};
+use crate::domain::named::{self, NameSource, WholeBody};
+use crate::domain::routes::is_unambiguous;
 use crate::domain::upstream_groups::UpstreamGroup;
 use crate::http1::{Length, Name, Prefixed, RequestHead};
 use crate::telemetry::UpstreamFailure;
@@ -183,7 +183,7 @@ async fn by_operation(
 
 /// Where the country that the request names has its data.
 async fn by_country(
-    source: &CountrySource,
+    source: &NameSource,
     config: &Config,
     head: &RequestHead,
     body: &mut RequestBody,
