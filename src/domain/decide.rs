@@ -121,6 +121,7 @@ pub enum Refusal {
     CountryMissing,
     CountryUnknown,
     HomeUnavailable,
+    ReadOnly,
     NoLawfulReplica,
     Misdirected,
 }
@@ -156,7 +157,7 @@ impl Permit {
 }
 
 impl Refusal {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::TokenMissing,
         Self::TokenInvalid,
         Self::TokenExpired,
@@ -167,6 +168,7 @@ impl Refusal {
         Self::CountryMissing,
         Self::CountryUnknown,
         Self::HomeUnavailable,
+        Self::ReadOnly,
         Self::NoLawfulReplica,
         Self::Misdirected,
     ];
@@ -183,6 +185,7 @@ impl Refusal {
             Self::CountryMissing => "country-missing",
             Self::CountryUnknown => "country-unknown",
             Self::HomeUnavailable => "home-unavailable",
+            Self::ReadOnly => "read-only",
             Self::NoLawfulReplica => "no-lawful-replica",
             Self::Misdirected => "misdirected",
         }
@@ -210,7 +213,7 @@ pub fn decide(topology: &Topology, liveness: &Liveness, question: &Question) -> 
                 ..here(
                     question,
                     jurisdiction,
-                    jurisdiction.map(|found| database_at(topology, question, found, destination)),
+                    jurisdiction.map(|found| database_at(liveness, question, found, destination)),
                     Basis::Lawful,
                 )
             }
@@ -223,7 +226,7 @@ pub fn decide(topology: &Topology, liveness: &Liveness, question: &Question) -> 
                 Ok(destination) => Enforced::OtherRegion(destination),
                 Err(refusal) => Enforced::Refused(refusal),
             };
-            let database = jurisdiction.map(|found| database_at(topology, question, found, question.at));
+            let database = jurisdiction.map(|found| database_at(liveness, question, found, question.at));
             Decision::Forward(here(question, jurisdiction, database, Basis::Observed(would)))
         }
     }
@@ -252,13 +255,14 @@ fn lawful(
     question: &Question,
     jurisdiction: JurisdictionId,
 ) -> Result<RegionId, Refusal> {
-    let home = topology.home(jurisdiction);
     let live = liveness.of(jurisdiction);
+    let home = live.home;
     let at_home = question.access == Access::Write || question.reads == Reads::Home;
     match (at_home, question.entry) {
         (true, Entry::Hop) if question.at != home => Err(Refusal::Misdirected),
-        (true, _) if live.writable && !question.unreachable.contains(home) => Ok(home),
-        (true, _) => Err(Refusal::HomeUnavailable),
+        (true, _) if !live.writable || question.unreachable.contains(home) => Err(Refusal::HomeUnavailable),
+        (true, _) if live.read_only && question.access == Access::Write => Err(Refusal::ReadOnly),
+        (true, _) => Ok(home),
         (false, Entry::Hop) if !topology.lawful_regions(jurisdiction).contains(question.at) => {
             Err(Refusal::Misdirected)
         }
@@ -270,8 +274,8 @@ fn lawful(
             let readable = lawful.and(live.readable).minus(question.unreachable);
             let fresh = readable.and(live.fresh);
             let candidates = if fresh.is_empty() { readable } else { fresh };
-            topology
-                .nearest(question.at)
+            liveness
+                .nearest(topology, question.at)
                 .iter()
                 .copied()
                 .find(|&region| candidates.contains(region))
@@ -281,12 +285,12 @@ fn lawful(
 }
 
 fn database_at(
-    topology: &Topology,
+    liveness: &Liveness,
     question: &Question,
     jurisdiction: JurisdictionId,
     region: RegionId,
 ) -> Database {
-    if question.access == Access::Write || topology.home(jurisdiction) == region {
+    if question.access == Access::Write || liveness.of(jurisdiction).home == region {
         Database::Primary
     } else {
         Database::Replica

@@ -53,7 +53,7 @@ impl Answered<'_> {
             (Basis::Lawful, Some(jurisdiction)) => jurisdiction,
             _ => return Err(NoReplay::NotEnforced),
         };
-        if topology.home(jurisdiction) == permit.destination() {
+        if liveness.of(jurisdiction).home == permit.destination() {
             return Err(NoReplay::AtHome);
         }
         let (location, access) = (Location::Jurisdiction(jurisdiction), Access::Write);

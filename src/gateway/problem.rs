@@ -48,6 +48,7 @@ impl Problem {
         Refusal::CountryMissing.code(),
         Refusal::CountryUnknown.code(),
         Refusal::HomeUnavailable.code(),
+        Refusal::ReadOnly.code(),
         Refusal::NoLawfulReplica.code(),
         Refusal::Misdirected.code(),
         "bad-request",
@@ -64,15 +65,15 @@ impl Problem {
     pub const fn index(self) -> usize {
         match self {
             Self::Refused(refusal) => refusal as usize,
-            Self::BadRequest => 12,
-            Self::BodyTooLarge => 13,
-            Self::UpstreamUnavailable => 14,
-            Self::UpstreamTimeout => 15,
-            Self::UpstreamFailed => 16,
-            Self::Overloaded => 17,
-            Self::NotFound => 18,
-            Self::RequestTimeout => 19,
-            Self::HeadTooLarge => 20,
+            Self::BadRequest => 13,
+            Self::BodyTooLarge => 14,
+            Self::UpstreamUnavailable => 15,
+            Self::UpstreamTimeout => 16,
+            Self::UpstreamFailed => 17,
+            Self::Overloaded => 18,
+            Self::NotFound => 19,
+            Self::RequestTimeout => 20,
+            Self::HeadTooLarge => 21,
         }
     }
 
@@ -92,6 +93,7 @@ impl Problem {
                 Refusal::KeysUnavailable
                 | Refusal::IntrospectionUnavailable
                 | Refusal::HomeUnavailable
+                | Refusal::ReadOnly
                 | Refusal::NoLawfulReplica => StatusCode::SERVICE_UNAVAILABLE,
             },
             Self::BadRequest => StatusCode::BAD_REQUEST,
@@ -130,6 +132,9 @@ impl Problem {
                 Refusal::CountryUnknown => "The country is no ISO 3166 code, or no jurisdiction serves it.",
                 Refusal::HomeUnavailable => {
                     "The region where this data is written can't be reached; nothing was changed. Try again."
+                }
+                Refusal::ReadOnly => {
+                    "This data is closed to changes for now; nothing was changed. Try again later."
                 }
                 Refusal::NoLawfulReplica => "No region that may hold this data can be reached. Try again.",
                 Refusal::Misdirected => "This region may not serve this request.",

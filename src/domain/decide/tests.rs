@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::liveness::JurisdictionLiveness;
+use crate::domain::register::Generation;
 use crate::domain::topology::{JurisdictionSpec, RegionSpec};
 
 fn regions(names: &[&str]) -> Vec<RegionSpec> {
@@ -85,7 +86,7 @@ fn the_reference_topology_sends_each_request_where_the_law_wants_it() {
     for Case { at, entry, location, access, reads, down, expect } in cases {
         let mut liveness = Liveness::assumed(&topology);
         for region in down {
-            liveness = liveness.without_region(&topology, topology.region(region).expect("a region"));
+            liveness = liveness.without_region(topology.region(region).expect("a region"));
         }
         let question = Question {
             at: topology.region(at).expect("a region"),
@@ -116,9 +117,8 @@ fn a_lagging_replica_is_passed_over_while_a_fresh_one_lives() {
     let singapore = topology.region("ap-singapore").expect("sg");
     let ask = |fresh: RegionSet| {
         let liveness = Liveness::new(&topology, |found| JurisdictionLiveness {
-            writable: true,
-            readable: topology.lawful_regions(found),
             fresh,
+            ..JurisdictionLiveness::assumed(&topology, found)
         });
         let question = Question {
             at: singapore,
@@ -177,8 +177,9 @@ struct Drawn {
     /// Per jurisdiction: home, replicas, observed.
     jurisdictions: Vec<(usize, Vec<usize>, bool)>,
     unlocated_observed: bool,
-    /// Per jurisdiction: writable, readable regions, fresh regions.
-    live: Vec<(bool, Vec<bool>, Vec<bool>)>,
+    live: Vec<DrawnLive>,
+    /// The order measured at the request's region, if it was.
+    measured: Option<Vec<usize>>,
     nearest: Vec<Vec<usize>>,
     at: usize,
     hop: bool,
@@ -187,6 +188,17 @@ struct Drawn {
     /// An index into `jurisdictions`, or past its end for anonymous and unknown.
     whose: usize,
     unreachable: Vec<bool>,
+}
+
+/// What works for one jurisdiction.
+#[derive(Debug, Clone)]
+struct DrawnLive {
+    /// Where the home has moved: an index into the home and the replicas.
+    home: proptest::sample::Index,
+    writable: bool,
+    read_only: bool,
+    readable: Vec<bool>,
+    fresh: Vec<bool>,
 }
 
 fn drawn() -> impl Strategy<Value = Drawn> {
@@ -199,7 +211,21 @@ fn drawn() -> impl Strategy<Value = Drawn> {
                 jurisdiction_count,
             ),
             any::<bool>(),
-            proptest::collection::vec((any::<bool>(), flags(), flags()), jurisdiction_count),
+            (
+                proptest::collection::vec(
+                    (any::<proptest::sample::Index>(), any::<(bool, bool)>(), flags(), flags()).prop_map(
+                        |(home, (writable, read_only), readable, fresh)| DrawnLive {
+                            home,
+                            writable,
+                            read_only,
+                            readable,
+                            fresh,
+                        },
+                    ),
+                    jurisdiction_count,
+                ),
+                proptest::option::of(Just((0..region_count).collect::<Vec<_>>()).prop_shuffle()),
+            ),
             proptest::collection::vec(
                 Just((0..region_count).collect::<Vec<_>>()).prop_shuffle(),
                 region_count,
@@ -213,7 +239,7 @@ fn drawn() -> impl Strategy<Value = Drawn> {
                 move |(
                     jurisdictions,
                     unlocated_observed,
-                    live,
+                    (live, measured),
                     nearest,
                     at,
                     (hop, write, reads_at_home),
@@ -225,6 +251,7 @@ fn drawn() -> impl Strategy<Value = Drawn> {
                         jurisdictions,
                         unlocated_observed,
                         live,
+                        measured,
                         nearest,
                         at,
                         hop,
@@ -275,26 +302,56 @@ impl Drawn {
         flags.iter().enumerate().filter(|(_, flag)| **flag).map(|(index, _)| RegionId::new(index)).collect()
     }
 
+    fn lawful(&self, jurisdiction: usize) -> Vec<usize> {
+        let (home, replicas, _) = &self.jurisdictions[jurisdiction];
+        std::iter::once(*home).chain(replicas.iter().copied()).collect()
+    }
+
+    /// Where the home is now.
+    fn home(&self, jurisdiction: usize) -> usize {
+        *self.live[jurisdiction].home.get(&self.lawful(jurisdiction))
+    }
+
+    fn liveness(&self, topology: &Topology) -> Liveness {
+        let liveness = Liveness::new(topology, |found| {
+            let live = &self.live[found.index()];
+            JurisdictionLiveness {
+                home: RegionId::new(self.home(found.index())),
+                generation: Generation(1),
+                read_only: live.read_only,
+                writable: live.writable,
+                readable: Self::set(&live.readable),
+                fresh: Self::set(&live.fresh),
+            }
+        });
+        let Some(measured) = &self.measured else { return liveness };
+        let others = measured.iter().copied().filter(|&other| other != self.at);
+        let order = std::iter::once(self.at).chain(others).map(RegionId::new).collect();
+        liveness.with_order(RegionId::new(self.at), order)
+    }
+
     /// R1 and the rest of the rules in the oracle's own words: the one region number the request must reach, or none.
     fn must_reach(&self) -> Option<usize> {
         if self.whose >= self.jurisdictions.len() {
             let anonymous = self.whose == self.jurisdictions.len();
             return (self.unlocated_observed || (anonymous && !self.write)).then_some(self.at);
         }
-        let (home, replicas, observed) = &self.jurisdictions[self.whose];
-        if *observed {
+        if self.jurisdictions[self.whose].2 {
             return Some(self.at);
         }
-        let (writable, readable, fresh) = &self.live[self.whose];
+        let DrawnLive { writable, read_only, readable, fresh, .. } = &self.live[self.whose];
         let works = |region: usize| readable[region] && !self.unreachable[region];
+        let home = self.home(self.whose);
         if self.write || self.reads == Reads::Home {
-            let stays = !self.hop || self.at == *home;
-            return (stays && *writable && !self.unreachable[*home]).then_some(*home);
+            let stays = !self.hop || self.at == home;
+            let takes = *writable && !(self.write && *read_only);
+            return (stays && takes && !self.unreachable[home]).then_some(home);
         }
-        let may_hold = |region: usize| region == *home || replicas.contains(&region);
+        let may_hold = |region: usize| self.lawful(self.whose).contains(&region);
         let mut order = vec![self.at];
         if !self.hop {
-            order.extend(self.nearest[self.at].iter().filter(|&&other| other != self.at));
+            let others = self.measured.as_ref().unwrap_or(&self.nearest[self.at]);
+            order.extend(others.iter().filter(|&&other| other != self.at));
         }
         let serves: Vec<usize> =
             order.into_iter().filter(|&region| may_hold(region) && works(region)).collect();
@@ -309,14 +366,7 @@ proptest! {
     fn no_request_reaches_a_region_its_jurisdiction_does_not_list(drawn in drawn()) {
         let topology = drawn.topology();
         let jurisdictions: Vec<_> = topology.jurisdictions().collect();
-        let liveness = Liveness::new(&topology, |found| {
-            let (writable, readable, fresh) = &drawn.live[found.index()];
-            JurisdictionLiveness {
-                writable: *writable,
-                readable: Drawn::set(readable),
-                fresh: Drawn::set(fresh),
-            }
-        });
+        let liveness = drawn.liveness(&topology);
         let question = Question {
             at: RegionId::new(drawn.at),
             entry: if drawn.hop { Entry::Hop } else { Entry::Edge },
@@ -330,14 +380,22 @@ proptest! {
             unreachable: Drawn::set(&drawn.unreachable),
         };
         let reached = match decide(&topology, &liveness, &question) {
-            Decision::Forward(permit) => Some(permit.destination().index()),
+            Decision::Forward(permit) => {
+                if let Some(found) = permit.jurisdiction() {
+                    let at_home = permit.destination().index() == drawn.home(found.index());
+                    let primary = permit.database() == Some(Database::Primary);
+                    prop_assert_eq!(primary, at_home || drawn.write);
+                }
+                Some(permit.destination().index())
+            }
             Decision::Refuse(_) => None,
         };
         prop_assert_eq!(reached, drawn.must_reach());
-        if let (Some(region), Some((home, replicas, false))) = (reached, drawn.jurisdictions.get(drawn.whose)) {
-            prop_assert!(region == *home || replicas.contains(&region), "unlawful: region {}", region);
-            prop_assert!(!drawn.write || region == *home, "a write left for {}", region);
-            prop_assert!(drawn.reads != Reads::Home || region == *home, "a read that must be fresh left for {}", region);
+        if let (Some(region), Some((_, _, false))) = (reached, drawn.jurisdictions.get(drawn.whose)) {
+            let home = drawn.home(drawn.whose);
+            prop_assert!(drawn.lawful(drawn.whose).contains(&region), "unlawful: region {}", region);
+            prop_assert!(!drawn.write || region == home, "a write left for {}", region);
+            prop_assert!(drawn.reads != Reads::Home || region == home, "a read that must be fresh left for {}", region);
         }
         if drawn.hop && let Some(region) = reached {
             prop_assert_eq!(region, drawn.at, "a second hop");

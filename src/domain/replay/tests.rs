@@ -57,7 +57,7 @@ fn a_read_of_a_replica_is_replayed_at_the_home_as_a_write() {
         }
         other => panic!("{other:?}"),
     }
-    let gone = liveness.without_region(&topology, home(&topology));
+    let gone = liveness.without_region(home(&topology));
     assert_eq!(answered.replay(&topology, &gone), Ok(Decision::Refuse(Refusal::HomeUnavailable)));
 }
 

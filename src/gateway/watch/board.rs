@@ -209,6 +209,7 @@ impl View {
                 writable: said(home).writable,
                 readable: all(&|said| said.readable),
                 fresh: all(&|said| said.readable && said.fresh),
+                ..JurisdictionLiveness::assumed(topology, jurisdiction)
             }
         })
     }
