@@ -20,10 +20,10 @@ use super::script::Script;
 use super::tunnel::Tunnel;
 use super::worker::{Generation, Worker};
 use crate::config::Config;
-use crate::domain::classify::{self, Classified, Hint};
+use crate::domain::classify::{self, Classified, Hint, Identified};
 use crate::domain::decide::{Access, Entry, Location};
 use crate::domain::graphql::{GraphQlRequest, GraphQlRule};
-use crate::domain::named::{self, NameSource, WholeBody};
+use crate::domain::named::{self, NameSource, Named, WholeBody};
 use crate::domain::routes::is_unambiguous;
 use crate::domain::upstream_groups::UpstreamGroup;
 use crate::http1::{Length, Name, Prefixed, RequestHead};
@@ -138,6 +138,10 @@ async fn answer(
         Ok(None) => match facts.hint(rule) {
             Hint::Located(location) => location,
             Hint::Country(source) => Box::pin(by_country(source, config, &head, &mut body)).await?,
+            Hint::Identifier(identified) => {
+                let parameter = route.as_ref().and_then(|found| found.identifier);
+                Box::pin(by_identifier(identified, generation, &head, &mut body, parameter)).await?
+            }
         },
         Err(refusal) => Location::Unknown(refusal),
     };
@@ -188,17 +192,57 @@ async fn by_country(
     head: &RequestHead,
     body: &mut RequestBody,
 ) -> Result<Location, Problem> {
-    let bytes =
-        if source.reads_body() { peek::peek(body, config.limits.peek_bytes).await? } else { Bytes::new() };
-    let whole = WholeBody { content_type: content_type(head), bytes: &bytes };
-    let values = |name: &str| -> Vec<&[u8]> {
+    let bytes = read_for([Some(source)], config, body).await?;
+    Ok(named::country::locate(&config.topology, &find(source, head, &bytes, None)))
+}
+
+/// Where the subject is whose identifier the request names, or where requests go whose identifier nobody has. `parameter` is the
+/// path's part in it.
+async fn by_identifier(
+    identified: Identified<'_>,
+    generation: &Generation,
+    head: &RequestHead,
+    body: &mut RequestBody,
+    parameter: Option<&str>,
+) -> Result<Location, Problem> {
+    let config = &generation.settings.config;
+    let Identified { identifier, country, .. } = identified;
+    let bytes = read_for([Some(identifier), country], config, body).await?;
+    let named = find(identifier, head, &bytes, parameter);
+    let known = named::identifier::spellings(&named).and_then(|spellings| generation.place_of(&spellings));
+    let country =
+        country.map(|source| named::country::locate(&config.topology, &find(source, head, &bytes, None)));
+    Ok(known.unwrap_or_else(|| identified.of_nobody(country)))
+}
+
+/// The body, if one of these needs it.
+async fn read_for<const SOURCES: usize>(
+    sources: [Option<&NameSource>; SOURCES],
+    config: &Config,
+    body: &mut RequestBody,
+) -> Result<Bytes, Problem> {
+    if sources.into_iter().flatten().any(NameSource::reads_body) {
+        peek::peek(body, config.limits.peek_bytes).await
+    } else {
+        Ok(Bytes::new())
+    }
+}
+
+/// What the request names there.
+fn find<'request>(
+    source: &NameSource,
+    head: &'request RequestHead,
+    body: &'request [u8],
+    parameter: Option<&'request str>,
+) -> Named<'request> {
+    let whole = WholeBody { content_type: content_type(head), bytes: body };
+    source.find(&whole, parameter, |name| -> Vec<&[u8]> {
         head.fields
             .iter()
             .filter(|field| field.name_text.eq_ignore_ascii_case(name.as_bytes()))
             .map(|field| field.value)
             .collect()
-    };
-    Ok(named_country::locate(&config.topology, source, &whole, values))
+    })
 }
 
 /// The only such header's value.
