@@ -146,8 +146,15 @@ fn explain(config: &Config, arguments: &Arguments) -> anyhow::Result<String> {
             }
         }
     };
-    let question =
-        Question { at, entry: Entry::Edge, location, access, reads, unreachable: RegionSet::EMPTY };
+    let question = Question {
+        at,
+        entry: Entry::Edge,
+        location,
+        access,
+        reads,
+        caught_up: None,
+        unreachable: RegionSet::EMPTY,
+    };
     match decide(topology, &Liveness::assumed(topology), &question) {
         Decision::Forward(permit) => {
             let database = permit.database().map_or("no database", database_name);
@@ -156,6 +163,11 @@ fn explain(config: &Config, arguments: &Arguments) -> anyhow::Result<String> {
                 topology.region_name(permit.destination())
             ));
             lines.push(format!("because       {}", because(config, &question, &permit)));
+        }
+        Decision::Hold => {
+            lines.push(
+                "decision      hold: its subject is being moved; decided anew when that has ended".to_owned(),
+            );
         }
         Decision::Refuse(refusal) => {
             let problem = Problem::Refused(refusal);
