@@ -1,15 +1,8 @@
 //! The identifier a request names (an e-mail address, an API key, a session), and with it the subject whose home it goes to:
 //! for logins and for what carries no JWT.
 //!
-//! The register holds identifiers as the API has assigned them, and an API has a form of its own for each: most write addresses
-//! in small letters, keys as they are. What a request names is looked for as it is written and then in small letters, so that
-//! `Ada@Example.org` finds `ada@example.org`, and two keys that differ in their letters' case stay two. Whoever finds the wrong
-//! one has been sent to a home and is refused there (R8).
-//!
-//! Who is not found goes where the rule says, and how long that takes and what it answers is as for one who is found: both
-//! spellings are looked up whatever the first has come to.
-
-use std::borrow::Cow;
+//! Who is not found goes where the rule says, and how long that takes and what it answers is as for one who is found: a look-up
+//! in memory either way. Whoever names another's has been sent to a home and is refused there (R8).
 
 use super::Named;
 
@@ -17,13 +10,12 @@ use super::Named;
 /// this, and nothing longer is ever assigned.
 pub const MOST_BYTES: usize = 1024;
 
-/// The ways in which a register may have it: as written, and in small letters.
-pub fn spellings<'named>(named: &'named Named<'_>) -> Option<[Cow<'named, str>; 2]> {
+/// The identifier, without white space around it. All values have to be the same.
+pub fn only<'named>(named: &'named Named<'_>) -> Option<&'named str> {
     let Named::Texts(texts) = named else { return None };
     let mut texts = texts.iter().map(|text| text.trim());
     let first = texts.next()?;
-    let known = is_identifier(first) && texts.all(|other| other == first);
-    known.then(|| [Cow::Borrowed(first), Cow::Owned(first.to_lowercase())])
+    (is_identifier(first) && texts.all(|other| other == first)).then_some(first)
 }
 
 /// What can be assigned to a subject.
