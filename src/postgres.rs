@@ -28,4 +28,4 @@ pub use sample::{Role, Sample};
 pub use url::{DatabaseUrl, UrlFault};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

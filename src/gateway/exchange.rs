@@ -8,6 +8,7 @@ use http::uri::Authority;
 use http::{HeaderValue, Method, Version};
 
 use super::connection::{Client, Phase};
+use super::control_api;
 use super::forward::Forwarding;
 use super::headers::{self, Seen};
 use super::identify::{Known, known_identity, verify};
@@ -51,6 +52,18 @@ pub async fn exchange(worker: &Rc<Worker>, client: &Rc<Client>, request: Request
     let mut ending =
         Record::new(request.head.method.clone(), request.head.version, client).ending(client, &generation);
     let entry = client.peer.entry;
+    if let Some(program) = &client.peer.control {
+        let reply = {
+            let call = control_api::answer(worker, &generation, program, &mut ending.record, request);
+            client.activity.wait_for(pin!(Box::pin(call))).await
+        };
+        client.activity.enter(Phase::Streaming);
+        let reply = reply.unwrap_or_else(|| {
+            ending.record.code = Some(Problem::RequestTimeout.code());
+            Problem::RequestTimeout.reply()
+        });
+        return Outcome::Reply(reply.ending(ending));
+    }
     if let Some(reply) = own_paths::answer(worker, &generation.settings, entry, &request.head) {
         client.activity.enter(Phase::Streaming);
         return Outcome::Reply(reply.ending(ending));
@@ -209,7 +222,9 @@ async fn by_identifier(
     let Identified { identifier, country, .. } = identified;
     let bytes = read_for([Some(identifier), country], config, body).await?;
     let named = find(identifier, head, &bytes, parameter);
-    let known = named::identifier::spellings(&named).and_then(|spellings| generation.place_of(&spellings));
+    let registers = generation.settings.registers.as_deref();
+    let known = registers.zip(named::identifier::only(&named));
+    let known = known.and_then(|(registers, text)| registers.locate_identifier(text));
     let country =
         country.map(|source| named::country::locate(&config.topology, &find(source, head, &bytes, None)));
     Ok(known.unwrap_or_else(|| identified.of_nobody(country)))

@@ -18,6 +18,7 @@ use crate::tls::{CertificateSource, CertificateStore, Certificates, DownstreamOf
 use crate::upstream::{Dial, Endpoints};
 
 use super::health::HealthState;
+use super::registers::Registers;
 use super::watch::RegionState;
 
 /// What a gateway runs on, from one reload to the next.
@@ -27,6 +28,8 @@ pub struct Settings {
     pub hasher: SubjectHasher,
     pub labels: Arc<Labels>,
     pub tls: Tls,
+    /// Without `[register]` there are none, and claims alone answer.
+    pub registers: Option<Arc<Registers>>,
     /// Replaced as a whole by the watchers of this generation.
     pub liveness: ArcSwap<Liveness>,
     pub health: HealthState,
@@ -90,9 +93,13 @@ impl Settings {
         let liveness =
             seen.map_or_else(|| Arc::new(Liveness::assumed(topology)), |seen| seen.liveness.load_full());
         let state = seen.map(|seen| seen.state.load().without_positions()).unwrap_or_default();
+        let known = seen.and_then(|seen| seen.registers.as_deref());
+        let registers =
+            config.register.as_ref().map(|register| Arc::new(Registers::new(register, known)));
         Ok(Self {
             verifier,
             hasher,
+            registers,
             tls: Tls::load(&config, previous)?,
             liveness: ArcSwap::new(liveness),
             health: seen.map(|seen| seen.health.copy()).unwrap_or_default(),

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::domain::replication_lag::{Lag, LagTracker, LogPosition, Lsn, Timeline};
 
-mod cluster;
+pub(crate) mod cluster;
 
 /// Enough for a busy machine; a test that gets here has failed.
 const PATIENCE: Duration = Duration::from_secs(30);

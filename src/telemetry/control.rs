@@ -30,6 +30,7 @@ pub struct ControlMetrics {
     config_reloads: IntCounterVec,
     config_last_success: IntGauge,
     config_last_applied: Gauge,
+    control_calls: IntCounterVec,
 }
 
 /// What a database is in its cluster.
@@ -76,6 +77,7 @@ impl ControlMetrics {
             config_reloads: counters(&catalog::CONFIG_RELOADS)?,
             config_last_success: registered(registry, last_success)?,
             config_last_applied: registered(registry, last_applied)?,
+            control_calls: counters(&catalog::CONTROL_CALLS)?,
         })
     }
 
@@ -128,6 +130,11 @@ impl ControlMetrics {
     pub fn introspected(&self, issuer: &str, result: &str, took: Duration) {
         self.introspections.with_label_values(&[issuer, result]).inc();
         self.introspection_duration.with_label_values(&[issuer]).observe(took.as_secs_f64());
+    }
+
+    /// A call of the control API was answered; `result` is `ok` or a code. Calls are rare, and no client's request is one.
+    pub fn control_call(&self, call: &str, result: &str) {
+        self.control_calls.with_label_values(&[call, result]).inc();
     }
 
     /// A configuration is in use from `at` on; `generation` counts those applied.
