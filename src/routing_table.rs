@@ -7,15 +7,20 @@
 //!
 //! Absent by design: what a request does with an entry (the gateway), and writing registers.
 
+mod cursor;
 pub mod keys;
 mod overlay;
 mod pack;
+mod record;
 mod rows;
 mod run;
+mod snapshot;
 mod table;
 mod writer;
 
+pub use cursor::{Cursor, Height, SourceIdentity, TooLow};
 pub use keys::{KeyId, KeyKind, RegisterKeys, SubjectKeys, normalise};
+pub use snapshot::{Progress, SnapshotFault, SnapshotFile};
 pub use table::Table;
 pub use writer::{Applied, Change, RegisterLoad, TableWriter};
 

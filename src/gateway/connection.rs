@@ -195,7 +195,8 @@ impl Activity {
         self.draining.get()
     }
 
-    fn wake(&self) {
+    /// Has whoever waits here look again.
+    pub fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }

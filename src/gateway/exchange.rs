@@ -99,6 +99,7 @@ pub async fn exchange(worker: &Rc<Worker>, client: &Rc<Client>, request: Request
 fn too_late(generation: &Generation, record: &Record) -> Problem {
     let Some(region) = record.served_by else { return Problem::RequestTimeout };
     generation.metrics.upstream_failed(region.index(), UpstreamFailure::Timeout);
+    generation.settings.signs.failed(region);
     Problem::UpstreamTimeout
 }
 

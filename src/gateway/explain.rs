@@ -155,14 +155,15 @@ fn explain(config: &Config, arguments: &Arguments) -> anyhow::Result<String> {
         caught_up: None,
         unreachable: RegionSet::EMPTY,
     };
-    match decide(topology, &Liveness::assumed(topology), &question) {
+    let liveness = Liveness::assumed(topology);
+    match decide(topology, &liveness, &question) {
         Decision::Forward(permit) => {
             let database = permit.database().map_or("no database", database_name);
             lines.push(format!(
                 "decision      forward to {} ({database})",
                 topology.region_name(permit.destination())
             ));
-            lines.push(format!("because       {}", because(config, &question, &permit)));
+            lines.push(format!("because       {}", because(config, &liveness, &question, &permit)));
         }
         Decision::Hold => {
             lines.push(
@@ -176,7 +177,7 @@ fn explain(config: &Config, arguments: &Arguments) -> anyhow::Result<String> {
             lines.extend(content.reader_of_refusals(config.cors_of(rule)));
         }
     }
-    lines.push("assumed       every region alive and every replica fresh".to_owned());
+    lines.push("assumed       every region alive, every replica fresh, every home where the configuration has it".to_owned());
     Ok(lines.join("\n") + "\n")
 }
 
@@ -276,7 +277,7 @@ fn describe_location(config: &Config, location: Location, source: &str) -> Strin
     }
 }
 
-fn because(config: &Config, question: &Question, permit: &Permit) -> String {
+fn because(config: &Config, liveness: &Liveness, question: &Question, permit: &Permit) -> String {
     let topology = &config.topology;
     let Some(jurisdiction) = permit.jurisdiction() else {
         return match permit.basis() {
@@ -287,7 +288,7 @@ fn because(config: &Config, question: &Question, permit: &Permit) -> String {
         };
     };
     let name = topology.jurisdiction_name(jurisdiction);
-    let home = topology.region_name(topology.home(jurisdiction));
+    let home = topology.region_name(liveness.of(jurisdiction).home);
     let lawful: Vec<&str> = topology
         .regions()
         .filter(|&region| topology.lawful_regions(jurisdiction).contains(region))

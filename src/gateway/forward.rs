@@ -20,7 +20,7 @@ use crate::domain::decide::{
 use crate::domain::names::{JurisdictionId, RegionSet};
 use crate::domain::replay::{Answered as AskedAgain, is_safe};
 use crate::domain::upstream_groups::UpstreamGroup;
-use crate::http1::{Fields, Name};
+use crate::http1::{Fields, Name, ResponseHead};
 use crate::telemetry;
 use crate::upstream::{Answered, FaultKind, Outgoing, Request, RequestBody, Response, SendFault};
 
@@ -112,7 +112,25 @@ impl Forwarding<'_> {
         let upstreams = &self.generation.upstreams;
         let response = upstreams.send(permit, self.group, &self.worker.clock, outgoing).await?;
         record.upstream = Some(sent_at.elapsed());
+        if response.head.status.is_server_error() {
+            self.take_sign(permit, &response.head);
+        }
         Ok(response)
+    }
+
+    /// What a bad answer says of where it comes from.
+    fn take_sign(&self, permit: &Permit, head: &ResponseHead) {
+        let signs = &self.generation.settings.signs;
+        if permit.leaves_region() {
+            if matches!(head.status.as_u16(), 502..=504) {
+                signs.look_at(permit.destination());
+            }
+        } else if let Some(jurisdiction) = permit.jurisdiction()
+            && permit.database() == Some(Database::Primary)
+            && head.fields.named(headers::FAULT).any(|value| value.eq_ignore_ascii_case(b"read-only"))
+        {
+            signs.refused_write(jurisdiction);
+        }
     }
 
     /// The answer may be that the request must be sent again, at the home: a read that goes to a replica.
@@ -191,7 +209,10 @@ impl Forwarding<'_> {
             FaultKind::Request | FaultKind::RequestMalformed => return Err(Problem::BadRequest),
             _ => tracing::warn!(region, kind = kind.label(), "request not answered"),
         }
-        if request.is_none() {
+        self.generation.settings.signs.failed(permit.destination());
+        if request.is_none() && kind == FaultKind::GivenUp {
+            Err(Problem::UpstreamTimeout)
+        } else if request.is_none() {
             Err(Problem::UpstreamFailed)
         } else {
             Ok(unreachable.with(permit.destination()))

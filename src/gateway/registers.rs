@@ -14,8 +14,8 @@ use crate::routing_table::{RegisterKeys, Table};
 /// With `[register]` in the configuration.
 pub struct Registers {
     pub keys: RegisterKeys,
-    /// Replaced as a whole by whoever follows the registers.
-    pub table: ArcSwap<Table>,
+    /// Where whoever follows the registers puts it.
+    pub table: Arc<ArcSwap<Table>>,
 }
 
 impl Registers {
@@ -27,8 +27,8 @@ impl Registers {
             (&subjects.0, subjects.1.as_ref()),
             (&identifiers.0, identifiers.1.as_ref()),
         );
-        let table = previous.map_or_else(Arc::default, |previous| previous.table.load_full());
-        Self { keys, table: ArcSwap::new(table) }
+        let table = previous.map_or_else(Arc::default, |previous| Arc::clone(&previous.table));
+        Self { keys, table }
     }
 
     /// What is right of the first of these keys that any register speaks of.

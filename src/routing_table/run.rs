@@ -225,7 +225,7 @@ impl RunBuilder {
 }
 
 impl Word {
-    fn of(row: &RegisterEntry) -> Self {
+    pub(super) fn of(row: &RegisterEntry) -> Self {
         Self {
             state: row.state,
             generation: row.generation,
@@ -235,7 +235,7 @@ impl Word {
         }
     }
 
-    fn entry(self) -> RegisterEntry {
+    pub(super) fn entry(self) -> RegisterEntry {
         RegisterEntry {
             state: self.state,
             generation: self.generation,

@@ -94,11 +94,12 @@ const REAPING: Duration = Duration::from_secs(1);
 
 impl TableWriter {
     pub fn new() -> Self {
-        Self::of(Run::default())
+        Self::of(Run::default(), Overlay::default())
     }
 
-    pub(super) fn of(base: Run) -> Self {
-        let mut state = State { now: Table { base: Arc::new(base), ..Table::default() }, ..State::default() };
+    pub(super) fn of(base: Run, overlay: Overlay) -> Self {
+        let now = Table { base: Arc::new(base), overlay, ..Table::default() };
+        let mut state = State { now, ..State::default() };
         state.recount();
         let published = Arc::new(ArcSwap::from_pointee(state.version()));
         Self { published, state: Mutex::new(state), packing: tokio::sync::Mutex::default(), grown: Notify::new() }

@@ -94,6 +94,21 @@ pub(super) static WEBSOCKETS: Family =
 pub(super) static WEBSOCKETS_ACTIVE: Family =
     gauge("residency_websockets_active", &[], "Upgraded connections open now.");
 
+// Holds.
+pub(super) static HOLDS: Family = counter(
+    "residency_holds_total",
+    &["outcome"],
+    "Writes that had to wait while their subject moved, by outcome: released, too-long, full (too many waited), gone (the client left).",
+);
+pub(super) static HOLD_DURATION: Family = Family {
+    name: "residency_hold_duration_seconds",
+    kind: Kind::Histogram,
+    labels: &[],
+    help: "Time that writes waited while their subject moved.",
+};
+pub(super) static HOLDS_WAITING: Family =
+    gauge("residency_holds_waiting", &[], "Writes that wait now because their subject is being moved.");
+
 // Upstream. The own region's label means its API endpoints, another's its gateway.
 pub(super) static UPSTREAM_OPENED: Family = counter(
     "residency_upstream_connections_opened_total",
@@ -168,12 +183,37 @@ pub(super) static DATABASE_ROLE: Family = gauge(
     &["jurisdiction", "role"],
     "1 for the role (primary or replica) this region's database has now, 0 for the other; left out while unknown.",
 );
+pub(super) static HOME: Family = gauge(
+    "residency_jurisdiction_home",
+    &["jurisdiction", "region"],
+    "1 for the region that is the jurisdiction's home as far as this gateway knows, 0 for its other lawful ones.",
+);
+pub(super) static GENERATION: Family = gauge(
+    "residency_jurisdiction_generation",
+    &["jurisdiction"],
+    "Generation of the jurisdiction's home: raised by each promotion, 0 while only the configuration has named it.",
+);
+pub(super) static READ_ONLY: Family = gauge(
+    "residency_jurisdiction_read_only",
+    &["jurisdiction"],
+    "1 while the jurisdiction is closed to writes, else 0.",
+);
+pub(super) static HOME_ALARMS: Family = counter(
+    "residency_home_alarms_total",
+    &["jurisdiction", "kind"],
+    "Databases found to contradict what is known of their home: stale-primary (missed a promotion), unlawful-home, two-homes.",
+);
 pub(super) static PEER_UP: Family =
     gauge("residency_peer_up", &["region"], "1 if the other region's gateway answers, else 0.");
 pub(super) static ENDPOINT_UP: Family = gauge(
     "residency_endpoint_up",
     &["group", "endpoint"],
     "1 if this region's endpoint of the group is in use, 0 while it is set aside.",
+);
+pub(super) static ENDPOINT_SET_ASIDE: Family = counter(
+    "residency_endpoint_set_aside_total",
+    &["group", "endpoint"],
+    "How often a worker set this region's endpoint aside because it hung or failed while others did well.",
 );
 pub(super) static CERTIFICATE_EXPIRY: Family = gauge(
     "residency_certificate_expiry_timestamp_seconds",
@@ -236,6 +276,9 @@ pub static ALL: &[&Family] = &[
     &TLS_SESSIONS,
     &WEBSOCKETS,
     &WEBSOCKETS_ACTIVE,
+    &HOLDS,
+    &HOLD_DURATION,
+    &HOLDS_WAITING,
     &UPSTREAM_OPENED,
     &UPSTREAM_REUSED,
     &UPSTREAM_CLOSED,
@@ -252,8 +295,13 @@ pub static ALL: &[&Family] = &[
     &REPLICATION_LAG,
     &DATABASE_UP,
     &DATABASE_ROLE,
+    &HOME,
+    &GENERATION,
+    &READ_ONLY,
+    &HOME_ALARMS,
     &PEER_UP,
     &ENDPOINT_UP,
+    &ENDPOINT_SET_ASIDE,
     &CERTIFICATE_EXPIRY,
     &CONFIG_GENERATION,
     &CONFIG_RELOADS,

@@ -19,8 +19,13 @@ pub struct ControlMetrics {
     replication_lag: GaugeVec,
     database_up: IntGaugeVec,
     database_role: IntGaugeVec,
+    home: IntGaugeVec,
+    generation: IntGaugeVec,
+    read_only: IntGaugeVec,
+    home_alarms: IntCounterVec,
     peer_up: IntGaugeVec,
     endpoint_up: IntGaugeVec,
+    endpoint_set_aside: IntCounterVec,
     certificate_expiry: GaugeVec,
     jwks_fetches: IntCounterVec,
     jwks_last_success: GaugeVec,
@@ -66,8 +71,13 @@ impl ControlMetrics {
             replication_lag: gauges(&catalog::REPLICATION_LAG)?,
             database_up: integers(&catalog::DATABASE_UP)?,
             database_role: integers(&catalog::DATABASE_ROLE)?,
+            home: integers(&catalog::HOME)?,
+            generation: integers(&catalog::GENERATION)?,
+            read_only: integers(&catalog::READ_ONLY)?,
+            home_alarms: counters(&catalog::HOME_ALARMS)?,
             peer_up: integers(&catalog::PEER_UP)?,
             endpoint_up: integers(&catalog::ENDPOINT_UP)?,
+            endpoint_set_aside: counters(&catalog::ENDPOINT_SET_ASIDE)?,
             certificate_expiry: gauges(&catalog::CERTIFICATE_EXPIRY)?,
             jwks_fetches: counters(&catalog::JWKS_FETCHES)?,
             jwks_last_success: gauges(&catalog::JWKS_LAST_SUCCESS)?,
@@ -102,6 +112,23 @@ impl ControlMetrics {
         }
     }
 
+    /// Whether a lawful region is the jurisdiction's home.
+    pub fn home(&self, jurisdiction: &str, region: &str, is_home: bool) {
+        self.home.with_label_values(&[jurisdiction, region]).set(is_home.into());
+    }
+
+    /// The generation of the jurisdiction's home, and whether it is closed to writes.
+    pub fn generation(&self, jurisdiction: &str, generation: u64, read_only: bool) {
+        let generation = i64::try_from(generation).unwrap_or(i64::MAX);
+        self.generation.with_label_values(&[jurisdiction]).set(generation);
+        self.read_only.with_label_values(&[jurisdiction]).set(read_only.into());
+    }
+
+    /// A database contradicts what is known of its jurisdiction's home; `kind` is one of a fixed few words.
+    pub fn home_alarm(&self, jurisdiction: &str, kind: &str) {
+        self.home_alarms.with_label_values(&[jurisdiction, kind]).inc();
+    }
+
     /// Whether another region's gateway answers.
     pub fn peer(&self, region: &str, up: bool) {
         self.peer_up.with_label_values(&[region]).set(up.into());
@@ -110,6 +137,12 @@ impl ControlMetrics {
     /// Whether an API endpoint of this region is in use.
     pub fn endpoint(&self, group: &str, endpoint: &str, up: bool) {
         self.endpoint_up.with_label_values(&[group, endpoint]).set(up.into());
+    }
+
+    /// How often all workers together have set an API endpoint of this region aside.
+    pub fn endpoint_set_aside(&self, group: &str, endpoint: &str, times: u64) {
+        let counter = self.endpoint_set_aside.with_label_values(&[group, endpoint]);
+        counter.inc_by(times.saturating_sub(counter.get()));
     }
 
     /// When a certificate expires: `public`, `internal`, or the file of a further public one.
@@ -164,6 +197,9 @@ impl ControlMetrics {
         self.replication_lag.reset();
         self.database_up.reset();
         self.database_role.reset();
+        self.home.reset();
+        self.generation.reset();
+        self.read_only.reset();
         self.peer_up.reset();
         self.endpoint_up.reset();
         self.certificate_expiry.reset();
