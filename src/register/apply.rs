@@ -13,10 +13,11 @@ use tokio_postgres::{GenericClient, error::SqlState};
 
 use super::{
     RegisterFault,
-    keys::{Kind, RegisterKeys},
+    keys::{KINDS, RegisterKeys, kind_name},
     member::{Register, Session},
     migrations::{Applied, Migration, Mismatch, pending},
 };
+use crate::routing_table::KeyKind;
 
 /// Taken by everyone who changes the schema; the digits spell `residenc`.
 const ADVISORY_LOCK: i64 = 0x7265_7369_6465_6e63;
@@ -31,11 +32,7 @@ pub(super) struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self {
-            lock_timeout: Duration::from_secs(2),
-            attempts: 30,
-            pause: Duration::from_millis(500),
-        }
+        Self { lock_timeout: Duration::from_secs(2), attempts: 30, pause: Duration::from_millis(500) }
     }
 }
 
@@ -105,10 +102,7 @@ impl Aim<'_> {
                 });
             }
             attempt += 1;
-            tell(format!(
-                "  another session holds a lock; attempt {attempt} of {}",
-                self.patience.attempts
-            ))?;
+            tell(format!("  another session holds a lock; attempt {attempt} of {}", self.patience.attempts))?;
             sleep(self.patience.pause).await;
         }
     }
@@ -151,8 +145,7 @@ impl Aim<'_> {
     /// A database of another jurisdiction must not be touched.
     async fn check_name(&self, client: &impl GenericClient, address: &str) -> Result<(), Failure> {
         let row = client.query_opt("SELECT name FROM residency.jurisdiction", &[]).await;
-        let found: Option<String> =
-            row.map_err(|error| Failure::of(address, &error))?.map(|row| row.get(0));
+        let found: Option<String> = row.map_err(|error| Failure::of(address, &error))?.map(|row| row.get(0));
         match found {
             Some(found) if found != self.register.jurisdiction => {
                 Err(Failure::Fault(RegisterFault::WrongJurisdiction {
@@ -177,7 +170,7 @@ impl Aim<'_> {
         if made == 1 {
             lines.push(format!("{jurisdiction} is at home in {home}, generation 1, durability {durability}"));
         }
-        for kind in Kind::ALL {
+        for kind in KINDS {
             self.settle_keys(client, address, kind, &mut lines).await?;
         }
         grant(client, self.gateway_role).await.map_err(failure)?;
@@ -189,7 +182,7 @@ impl Aim<'_> {
         &self,
         client: &impl GenericClient,
         address: &str,
-        kind: Kind,
+        kind: KeyKind,
         lines: &mut Vec<String>,
     ) -> Result<(), Failure> {
         let failure = |error: tokio_postgres::Error| Failure::of(address, &error);
@@ -201,11 +194,11 @@ impl Aim<'_> {
             .await
             .map_err(failure)?;
         let known: Vec<(String, bool)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-        let configured = self.keys.of(kind).ids();
+        let configured = self.keys.ids(kind);
         if !known.is_empty() && !known.iter().any(|(id, _)| configured.contains(&id.as_str())) {
             return Err(Failure::Fault(RegisterFault::UnknownKey {
                 address: address.to_owned(),
-                kind: kind.name(),
+                kind: kind_name(kind),
                 known: known.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>().join(", "),
             }));
         }
@@ -213,7 +206,7 @@ impl Aim<'_> {
         if !known.iter().any(|(id, is_current)| id == current && *is_current) {
             let retire = "UPDATE residency.register_key SET current = false WHERE kind = $1 AND current";
             client.execute(retire, &[&kind.number()]).await.map_err(failure)?;
-            lines.push(format!("{} key {current} is the current one", kind.name()));
+            lines.push(format!("{} key {current} is the current one", kind_name(kind)));
         }
         let note = "INSERT INTO residency.register_key (kind, key_id, current) VALUES ($1, $2, $3) \
              ON CONFLICT (kind, key_id) DO UPDATE SET current = excluded.current \

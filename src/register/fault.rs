@@ -36,11 +36,15 @@ pub enum RegisterFault {
          another build. Nothing was changed"
     )]
     Changed { address: String, version: i32, name: String },
-    #[error("{address}: version {missing} was never applied, though {found} was: restore residency.schema_version")]
+    #[error(
+        "{address}: version {missing} was never applied, though {found} was: restore residency.schema_version"
+    )]
     Gap { address: String, missing: i32, found: i32 },
     #[error("{address}: there is a schema `residency` that this program has not made: rename it")]
     ForeignSchema { address: String },
-    #[error("{address} is the database of jurisdiction `{found}`, not of `{wanted}`: a URL stands in the wrong place")]
+    #[error(
+        "{address} is the database of jurisdiction `{found}`, not of `{wanted}`: a URL stands in the wrong place"
+    )]
     WrongJurisdiction { address: String, found: String, wanted: String },
     #[error(
         "{address}: there is no role `{role}` for gateways: CREATE ROLE {role} LOGIN PASSWORD …, or name one with --gateway-role"
@@ -53,8 +57,11 @@ pub enum RegisterFault {
     UnknownKey { address: String, kind: &'static str, known: String },
     #[error("{address}: key {key} is configured: only rows under a key that is no longer in use are dropped")]
     KeyInUse { address: String, key: String },
-    #[error("{address}: no row and no key of the register is under {key}; it knows {known}")]
-    NoSuchKey { address: String, key: String, known: String },
+    #[error(
+        "{address}: {rows} rows still need key {key}: {by}. `table import` writes an app's subjects under the current key; a move \
+         ends by itself"
+    )]
+    RowsNeeded { address: String, key: String, rows: i64, by: &'static str },
     #[error("{address}: the schema is not there: `residency-migrate schema apply` first")]
     NoSchema { address: String },
     #[error(

@@ -53,14 +53,14 @@ impl Migration {
 }
 
 /// What of `known` is missing in a database that has `applied`, in ascending order.
-pub(super) fn pending<'a>(
-    applied: &[Applied],
-    known: &'a [Migration],
-) -> Result<&'a [Migration], Mismatch> {
+pub(super) fn pending<'a>(applied: &[Applied], known: &'a [Migration]) -> Result<&'a [Migration], Mismatch> {
     for (index, found) in applied.iter().enumerate() {
         let Some(migration) = known.get(index) else {
             let newest = known.last().map_or(0, |last| last.version);
-            return Err(Mismatch::Newer { found: applied.last().map_or(0, |last| last.version), known: newest });
+            return Err(Mismatch::Newer {
+                found: applied.last().map_or(0, |last| last.version),
+                known: newest,
+            });
         };
         if found.version != migration.version {
             return Err(Mismatch::Gap { missing: migration.version, found: found.version });

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cells::Cells;
-use super::labels::{Access, Decision, HoldOutcome, Labels, NONE, STATUS_CLASSES, UpstreamFailure, status_class};
+use super::labels::{
+    Access, Decision, HoldOutcome, Labels, NONE, STATUS_CLASSES, UpstreamFailure, status_class,
+};
 use super::totals::Totals;
 use super::{catalog, histogram};
 
@@ -171,7 +173,6 @@ impl WorkerMetrics {
         self.cells.add(self.layout.holds + histogram::bucket(micros), 1);
         self.cells.add(self.layout.holds + histogram::SUM, micros);
     }
-
 
     pub fn token_cache_lookup(&self, hit: bool) {
         self.cells.add(if hit { CACHE_HITS } else { CACHE_MISSES }, 1);

@@ -53,11 +53,20 @@ impl Gateways<'_> {
              algorithms = [\"RS256\"]\nfrom = [\"bearer\", \"cookie:access_token\"]\n\
              jurisdiction_claim = \"region\"\njwks_refresh_s = 2\n\n\
              [jurisdictions.us]\nhome = \"us-east\"\nreplicas = [\"eu-frankfurt\", \"ap-singapore\"]\n\
-             countries = [\"*\"]\n\n\
+             countries = [\"*\"]\n{us}\n\
              [jurisdictions.eu]\nhome = \"eu-frankfurt\"\nreplicas = [\"eu-nuremberg\"]\n\
-             countries = [\"@eea\"]\ndurability = \"remote\"\n",
+             countries = [\"@eea\"]\ndurability = \"remote\"\n{eu}",
             workers = self.workers,
+            us = self.register_of(Jurisdiction::Us),
+            eu = self.register_of(Jurisdiction::Eu),
         );
+        if self.clusters.is_some() {
+            text.push_str(
+                "\n[register]\nsubject_key = \"env:REGISTER_SUBJECT_KEY\"\n\
+                 identifier_key = \"env:REGISTER_IDENTIFIER_KEY\"\nsnapshot = \"env:REGISTER_SNAPSHOT\"\n\n\
+                 [position]\nkey = \"env:POSITION_KEY\"\n",
+            );
+        }
         for region in Region::ALL {
             let upstreams: Vec<_> = self
                 .api_processes
@@ -97,6 +106,17 @@ impl Gateways<'_> {
              [log]\nlevel = \"info\"\naccess = \"env:ACCESS_LOG\"\n",
         );
         text
+    }
+
+    /// The line that says where a jurisdiction's register may be: with every member of its cluster.
+    fn register_of(&self, jurisdiction: Jurisdiction) -> String {
+        if self.clusters.is_none() {
+            return String::new();
+        }
+        let members: Vec<_> = members(jurisdiction)
+            .map(|region| format!("{region} = \"env:{}\"", register_variable(jurisdiction, region)))
+            .collect();
+        format!("register = {{ {} }}\n", members.join(", "))
     }
 
     /// Makes the internal authority, and gives each region its own certificate and the authority's, no more.
@@ -158,8 +178,32 @@ impl Gateways<'_> {
         {
             env.push((database_variable(jurisdiction), clusters.url(region, jurisdiction, Role::Gateway)));
         }
+        if let Some(clusters) = self.clusters {
+            env.extend(self.registers(clusters, region, links)?);
+        }
         env.extend(self.env.iter().cloned());
         Ok(env.into_iter().map(|(name, value)| (name, value.into())).collect())
+    }
+
+    /// Keys, the snapshot's directory, and every register as reached from `region`.
+    fn registers(&self, clusters: &Clusters, region: Region, links: &Links) -> Result<Vec<(String, String)>> {
+        let snapshot = self.directory(region).join("register");
+        fs::create_dir_all(&snapshot)?;
+        // The same secrets as the programs have that look after databases.
+        let mut env: Vec<_> = ["SUBJECT", "IDENTIFIER"]
+            .map(|kind| (format!("REGISTER_{kind}_KEY"), format!("{kind}-{}", clusters.password)))
+            .into();
+        env.push(("REGISTER_SNAPSHOT".to_owned(), format!("dir:{}", snapshot.display())));
+        env.push(("POSITION_KEY".to_owned(), format!("POSITION-{}", clusters.password)));
+        for jurisdiction in Jurisdiction::ALL {
+            for member in members(jurisdiction) {
+                let address = links.address(region, member, Port::Postgres(jurisdiction));
+                let role = Role::Gateway.name();
+                let url = format!("postgres://{role}:{}@{address}/app", clusters.password);
+                env.push((register_variable(jurisdiction, member), url));
+            }
+        }
+        Ok(env)
     }
 
     fn directory(&self, region: Region) -> PathBuf {
@@ -197,6 +241,15 @@ pub(crate) async fn ready(region: Region, path: &str, slot: u8, processes: &Proc
             Ok(())
         })
         .await
+}
+
+/// Every region with a server of the jurisdiction's cluster.
+fn members(jurisdiction: Jurisdiction) -> impl Iterator<Item = Region> {
+    std::iter::once(jurisdiction.home()).chain(jurisdiction.replicas().iter().copied())
+}
+
+fn register_variable(jurisdiction: Jurisdiction, region: Region) -> String {
+    format!("REGISTER_{}_AT_{}", jurisdiction.name().to_uppercase(), region.env_name())
 }
 
 fn database_variable(jurisdiction: Jurisdiction) -> String {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::telemetry::catalog::Kind;
-use crate::telemetry::{Access, DatabaseRole, Decision, RequestOutcome, UpstreamFailure};
+use crate::telemetry::{Access, DatabaseRole, Decision, HoldOutcome, RequestOutcome, UpstreamFailure};
 
 fn labels() -> Arc<Labels> {
     labels_named(&["us", "eu"])
