@@ -84,7 +84,9 @@ impl NameSource {
             },
             Self::Form(field) => of_form(field, body),
             Self::Header(name) => header(name).into_iter().map(|value| as_text(value.trim_ascii())).collect(),
-            Self::Cookie(name) => header("cookie").into_iter().flat_map(|line| of_cookies(line, name)).collect(),
+            Self::Cookie(name) => {
+                header("cookie").into_iter().flat_map(|line| of_cookies(line, name)).collect()
+            }
             Self::Path(_) => parameter
                 .map(|segment| percent_encoding::percent_decode_str(segment).decode_utf8_lossy())
                 .into_iter()

@@ -134,7 +134,8 @@ impl Call<'_> {
         record.jurisdiction = Some(jurisdiction);
         let keys = &registers.keys;
         let one_by_one: Vec<SubjectKeys> = identifiers.iter().map(|text| keys.identifier(text)).collect();
-        let all_under = |place: usize| one_by_one.iter().filter_map(|keys| Some(keys.get(place)?.0)).collect();
+        let all_under =
+            |place: usize| one_by_one.iter().filter_map(|keys| Some(keys.get(place)?.0)).collect();
         let assignment = Assignment {
             jurisdiction,
             subject: hashes(keys.subjects.ids(), |place| keys.subject(&subject)[place].0),
@@ -193,7 +194,13 @@ impl Call<'_> {
         let task = Task::ReadOnly { jurisdiction, read_only, by };
         let done = self.worker.gateway.registrar.call(task).await?;
         let changed = matches!(done, Done::ReadOnly { changed: true });
-        tracing::warn!(jurisdiction = name, read_only, program = self.program.name, changed, "read-only was set");
+        tracing::warn!(
+            jurisdiction = name,
+            read_only,
+            program = self.program.name,
+            changed,
+            "read-only was set"
+        );
         let said: Value = json!({ "jurisdiction": name, "read_only": read_only, "changed": changed });
         Ok(answer::ok(&said))
     }

@@ -127,9 +127,12 @@ fn explain(config: &Config, arguments: &Arguments) -> anyhow::Result<String> {
                     lines.push(format!(
                         "jurisdiction  of the subject with the identifier named {}, by the registers; {}",
                         place_of(identifier),
-                        rule.and_then(|rule| rule.jurisdiction).map_or("read nearest if nobody has it".to_owned(), |otherwise| {
-                            format!("{} if nobody has it", topology.jurisdiction_name(otherwise))
-                        }),
+                        rule.and_then(|rule| rule.jurisdiction).map_or(
+                            "read nearest if nobody has it".to_owned(),
+                            |otherwise| {
+                                format!("{} if nobody has it", topology.jurisdiction_name(otherwise))
+                            }
+                        ),
                     ));
                     return Ok(lines.join("\n") + "\n");
                 }

@@ -23,10 +23,8 @@ impl Registers {
     pub fn new(settings: &RegisterSettings, previous: Option<&Self>) -> Self {
         let pair = |pair: &KeyPair| (pair.current.clone(), pair.previous.clone());
         let (subjects, identifiers) = (pair(&settings.subject_key), pair(&settings.identifier_key));
-        let keys = RegisterKeys::new(
-            (&subjects.0, subjects.1.as_ref()),
-            (&identifiers.0, identifiers.1.as_ref()),
-        );
+        let keys =
+            RegisterKeys::new((&subjects.0, subjects.1.as_ref()), (&identifiers.0, identifiers.1.as_ref()));
         let table = previous.map_or_else(Arc::default, |previous| Arc::clone(&previous.table));
         Self { keys, table }
     }
@@ -40,9 +38,14 @@ impl Registers {
     /// Where the subject is that has this identifier; `None`: nobody has it.
     pub fn locate_identifier(&self, identifier: &str) -> Option<Location> {
         match self.entry(&self.keys.identifier(identifier))?.placed()? {
-            Placed::At(jurisdiction) | Placed::Left(jurisdiction) => Some(Location::Jurisdiction(jurisdiction)),
+            Placed::At(jurisdiction) | Placed::Left(jurisdiction) => {
+                Some(Location::Jurisdiction(jurisdiction))
+            }
             Placed::Moving(jurisdiction) => Some(Location::Moving(jurisdiction)),
             Placed::Unknown => Some(Location::Unknown(Refusal::JurisdictionUnknown)),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,7 +51,11 @@ pub enum Task {
     Assign(Assignment),
     /// What each register says of one subject: its hashes, the current key's first.
     Look(Vec<[u8; 16]>),
-    ReadOnly { jurisdiction: JurisdictionId, read_only: bool, by: String },
+    ReadOnly {
+        jurisdiction: JurisdictionId,
+        read_only: bool,
+        by: String,
+    },
 }
 
 /// What has come of it.
@@ -61,7 +65,9 @@ pub enum Done {
     /// By [`JurisdictionId::index`]; `None`: that register could not be asked, or there is none.
     Seen(Vec<Option<Vec<Row>>>),
     /// Whether it was otherwise before.
-    ReadOnly { changed: bool },
+    ReadOnly {
+        changed: bool,
+    },
 }
 
 /// Why nothing has come of it.

@@ -109,8 +109,7 @@ impl Settings {
             .collect();
         let state = seen.map(|seen| seen.state.load().without_positions()).unwrap_or_default();
         let known = seen.and_then(|seen| seen.registers.as_deref());
-        let registers =
-            config.register.as_ref().map(|register| Arc::new(Registers::new(register, known)));
+        let registers = config.register.as_ref().map(|register| Arc::new(Registers::new(register, known)));
         Ok(Self {
             verifier,
             hasher,

@@ -67,7 +67,9 @@ impl Holder {
     /// A gateway is called and calls; a program only calls.
     pub(super) fn usages(&self) -> Vec<ExtendedKeyUsagePurpose> {
         match self {
-            Self::Gateway(_) => vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
+            Self::Gateway(_) => {
+                vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth]
+            }
             Self::Control(_) => vec![ExtendedKeyUsagePurpose::ClientAuth],
         }
     }

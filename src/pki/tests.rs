@@ -159,7 +159,10 @@ fn a_control_certificate_is_good_at_its_own_region_and_for_no_hop() {
     let api = || program(source.path(), "eu-frankfurt.control.api");
     assert_eq!(caller(api(), &eu).unwrap(), Some(Caller::Control(expected.clone())));
     let refused = format!("{:?}", caller(api(), &us).unwrap_err());
-    assert!(refused.contains("Elsewhere(ControlClient { region: \"eu-frankfurt\", name: \"api\" })"), "{refused}");
+    assert!(
+        refused.contains("Elsewhere(ControlClient { region: \"eu-frankfurt\", name: \"api\" })"),
+        "{refused}"
+    );
     assert_eq!(caller(program(source.path(), US), &eu).unwrap(), Some(Caller::Gateway(US.to_owned())));
     // Issued by somebody else's authority, the same name is worth nothing.
     let elsewhere = made(&[EU]);
@@ -190,7 +193,8 @@ fn control_certificates_are_issued_once_rotated_with_their_region_and_looked_aft
         assert!(matches!(issue::issue(path, EU, name, now()), Err(PkiFault::ControlName(_))), "{name}");
     }
     assert_eq!(problems(path, now()), [""; 0]);
-    let (certificate, key) = (path.join("eu-frankfurt.control.api.crt"), path.join("eu-frankfurt.control.api.key"));
+    let (certificate, key) =
+        (path.join("eu-frankfurt.control.api.crt"), path.join("eu-frankfurt.control.api.key"));
     assert_eq!(mode(&key), 0o600);
     let read = || (fs::read(&certificate).unwrap(), fs::read(&key).unwrap());
     let first = read();

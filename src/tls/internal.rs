@@ -178,10 +178,7 @@ impl Generation {
     }
 }
 
-fn server(
-    callers: Callers,
-    own: CertifiedKey,
-) -> Result<Arc<ServerConfig>, TlsFault> {
+fn server(callers: Callers, own: CertifiedKey) -> Result<Arc<ServerConfig>, TlsFault> {
     let mut config = ServerConfig::builder_with_provider(hybrid())
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(Arc::new(callers))

@@ -128,7 +128,8 @@ fn without_a_token_the_route_says_whose_data_it_is() {
 #[test]
 fn an_identifier_goes_before_a_country_and_that_before_what_is_fixed() {
     let eu = topology().jurisdiction("eu").expect("eu");
-    let (email, country) = (NameSource::Json("/email".to_owned()), NameSource::Header("x-country".to_owned()));
+    let (email, country) =
+        (NameSource::Json("/email".to_owned()), NameSource::Header("x-country".to_owned()));
     let named = RouteRule { identifier: Some(email.clone()), ..rule(None) };
     let both = RouteRule { country: Some(country.clone()), jurisdiction: Some(eu), ..named.clone() };
     assert_eq!(head("OPTIONS", false).hint(Some(&both)), Hint::Located(Location::Anonymous));

@@ -36,9 +36,12 @@ fn cookies() {
 fn parameters_of_the_path() {
     let source = NameSource::Path("key".to_owned());
     assert_eq!(source.parameter(), Some("key"));
-    for (segment, expect) in
-        [(Some("abc"), &["abc"][..]), (Some("a%40b%2Fc"), &["a@b/c"]), (Some("%ff"), &["\u{fffd}"]), (None, &[])]
-    {
+    for (segment, expect) in [
+        (Some("abc"), &["abc"][..]),
+        (Some("a%40b%2Fc"), &["a@b/c"]),
+        (Some("%ff"), &["\u{fffd}"]),
+        (None, &[]),
+    ] {
         let found = source.find(&NO_BODY, segment, |_| -> [&[u8]; 0] { panic!("no header is asked for") });
         assert_eq!(texts(found), expect, "{segment:?}");
     }

@@ -50,10 +50,8 @@ impl Refused {
 
     pub(super) fn faults(faults: Vec<Fault>) -> Self {
         let unknown = faults.iter().any(|fault| fault.code == Some("country-unknown"));
-        let errors: Vec<_> = faults
-            .iter()
-            .map(|fault| json!({ "pointer": fault.pointer, "detail": fault.detail }))
-            .collect();
+        let errors: Vec<_> =
+            faults.iter().map(|fault| json!({ "pointer": fault.pointer, "detail": fault.detail })).collect();
         let code = if unknown && faults.len() == 1 { "country-unknown" } else { "invalid-call" };
         Self::new(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -147,9 +145,11 @@ impl From<RegistrarFault> for Refused {
                 "register-unavailable",
                 "The register's primary can't be reached; the call may have been carried out. Repeat it.",
             ),
-            RegistrarFault::ReadOnly => {
-                Self::new(away, "read-only", "The jurisdiction is closed to writes; nothing was changed. Try again.")
-            }
+            RegistrarFault::ReadOnly => Self::new(
+                away,
+                "read-only",
+                "The jurisdiction is closed to writes; nothing was changed. Try again.",
+            ),
             RegistrarFault::UnknownKey => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "register-key-unknown",

@@ -137,7 +137,8 @@ impl Members {
             None => return Vec::new(),
             Some(Value::Array(list)) => list,
             Some(_) => {
-                let detail = "is no array of strings: e-mail addresses, keys, whatever else points to the subject";
+                let detail =
+                    "is no array of strings: e-mail addresses, keys, whatever else points to the subject";
                 return self.fault("/identifiers", detail).unwrap_or_default();
             }
         };

@@ -19,7 +19,8 @@ pub(super) fn describe(
 ) -> Value {
     let topology = &settings.config.topology;
     let name = |jurisdiction| topology.jurisdiction_name(jurisdiction);
-    let entry = settings.registers.as_deref().and_then(|registers| registers.entry(&registers.keys.subject(id)));
+    let entry =
+        settings.registers.as_deref().and_then(|registers| registers.entry(&registers.keys.subject(id)));
     let claimed = claim.map_or(ClaimValue::Missing, |claim| ClaimValue::Text(claim.to_owned()));
     let by_claim = locate(&settings.config, &claimed);
     let placed = entry.as_ref().and_then(RegisterEntry::placed);

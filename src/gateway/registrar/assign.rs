@@ -9,9 +9,9 @@
 
 use futures_util::future::join_all;
 
+use super::RegistrarFault;
 use super::members::{Failed, Members};
 use super::rows::Row;
-use super::RegistrarFault;
 use crate::domain::names::JurisdictionId;
 use crate::domain::register::{EntryState, Generation, Placed, RegisterEntry};
 use crate::gateway::Settings;
@@ -45,18 +45,28 @@ pub enum Assigned {
     Taken { identifier: usize },
 }
 
-const ASSIGN: &str = "SELECT state, generation, toward, created FROM residency.assign($1, $2, $3, $4, $5, $6, $7, $8)";
+const ASSIGN: &str =
+    "SELECT state, generation, toward, created FROM residency.assign($1, $2, $3, $4, $5, $6, $7, $8)";
 const MARK: &str = "SELECT generation FROM residency.mark_pending($1, $2)";
 
 impl Assignment {
     fn subjects(&self) -> impl Iterator<Item = [u8; 16]> {
-        [Some(self.subject.current.0), self.subject.previous.as_ref().map(|(hash, _)| *hash)].into_iter().flatten()
+        [Some(self.subject.current.0), self.subject.previous.as_ref().map(|(hash, _)| *hash)]
+            .into_iter()
+            .flatten()
     }
 
     fn identifiers(&self) -> impl Iterator<Item = (usize, [u8; 16])> {
         let previous = self.identifiers.previous.iter().flat_map(|(hashes, _)| hashes);
         let count = self.identifiers.current.0.len().max(1);
-        self.identifiers.current.0.iter().chain(previous).copied().enumerate().map(move |(at, hash)| (at % count, hash))
+        self.identifiers
+            .current
+            .0
+            .iter()
+            .chain(previous)
+            .copied()
+            .enumerate()
+            .map(move |(at, hash)| (at % count, hash))
     }
 
     fn all(&self) -> Vec<[u8; 16]> {
@@ -65,8 +75,11 @@ impl Assignment {
 
     /// The first identifier that these rows give to somebody else.
     fn taken(&self, rows: &[Row]) -> Option<usize> {
-        let owner = |row: &Row| row.subject.as_deref().is_some_and(|owner| !self.subjects().any(|own| own == owner));
-        self.identifiers().find(|(_, hash)| rows.iter().any(|row| row.hash == *hash && owner(row))).map(|(at, _)| at)
+        let owner =
+            |row: &Row| row.subject.as_deref().is_some_and(|owner| !self.subjects().any(|own| own == owner));
+        self.identifiers()
+            .find(|(_, hash)| rows.iter().any(|row| row.hash == *hash && owner(row)))
+            .map(|(at, _)| at)
     }
 
     /// What one register says of the subject.
@@ -88,7 +101,9 @@ impl Assignment {
 
     /// Nothing is left to be written.
     fn is_done(&self, rows: &[Row]) -> bool {
-        self.all().iter().all(|hash| rows.iter().any(|row| row.hash == *hash && row.state == EntryState::Home.name()))
+        self.all()
+            .iter()
+            .all(|hash| rows.iter().any(|row| row.hash == *hash && row.state == EntryState::Home.name()))
     }
 }
 
@@ -157,7 +172,16 @@ impl Members {
                 let row = client
                     .query_one(
                         &statement,
-                        &[&own.to_vec(), own_key, &named, named_key, &other, &other_key, &before, &before_key],
+                        &[
+                            &own.to_vec(),
+                            own_key,
+                            &named,
+                            named_key,
+                            &other,
+                            &other_key,
+                            &before,
+                            &before_key,
+                        ],
                     )
                     .await?;
                 Ok((row.get::<_, String>(0), row.get(1), row.get(2), row.get(3)))
@@ -165,9 +189,7 @@ impl Members {
             .await;
         match done {
             Ok((state, generation, pending, created)) => match EntryState::named(&state) {
-                Some(EntryState::Home) => {
-                    Ok(Assigned::Here { generation, created, pending: None, unasked })
-                }
+                Some(EntryState::Home) => Ok(Assigned::Here { generation, created, pending: None, unasked }),
                 Some(EntryState::Pending) => Ok(Assigned::Here { generation, created, pending, unasked }),
                 _ => Ok(Assigned::Moving { is_in: *jurisdiction }),
             },

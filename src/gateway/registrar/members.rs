@@ -50,7 +50,9 @@ impl From<tokio_postgres::Error> for Failed {
             }
             "RS003" => Self::Fault(RegistrarFault::ReadOnly),
             "RS004" => Self::Fault(RegistrarFault::UnknownKey),
-            code if code.starts_with("RS") => Self::Refusal(code.to_owned(), answer.detail().map(str::to_owned)),
+            code if code.starts_with("RS") => {
+                Self::Refusal(code.to_owned(), answer.detail().map(str::to_owned))
+            }
             // The detail may quote a row; message and code don't.
             code => Self::Fault(RegistrarFault::Refused(format!("{code}: {}", answer.message()))),
         }
@@ -83,7 +85,13 @@ impl Members {
 
     pub(super) fn jurisdictions(&self, settings: &Settings) -> impl Iterator<Item = JurisdictionId> + use<> {
         let any: Vec<bool> = self.databases.iter().map(|members| !members.is_empty()).collect();
-        settings.config.topology.jurisdictions().filter(move |found| any.get(found.index()) == Some(&true)).collect::<Vec<_>>().into_iter()
+        settings
+            .config
+            .topology
+            .jurisdictions()
+            .filter(move |found| any.get(found.index()) == Some(&true))
+            .collect::<Vec<_>>()
+            .into_iter()
     }
 
     pub(super) async fn perform(&self, settings: &Settings, task: Task) -> Result<Done, RegistrarFault> {
@@ -121,7 +129,8 @@ impl Members {
         if self.silent.borrow().get(&jurisdiction).is_some_and(|until| now < *until) {
             return Err(RegistrarFault::Unreachable("it was silent a moment ago".to_owned()));
         }
-        let looking = self.at_primary(settings, jurisdiction, async |client| rows::read(&client, hashes).await);
+        let looking =
+            self.at_primary(settings, jurisdiction, async |client| rows::read(&client, hashes).await);
         let seen = match tokio::time::timeout(PATIENCE, looking).await {
             Ok(seen) => seen.map_err(Failed::plain),
             Err(_) => Err(RegistrarFault::Unreachable("it is silent".to_owned())),
