@@ -42,6 +42,7 @@ fn decision(bencher: divan::Bencher<'_, '_>, access: Access) {
         location: Location::Jurisdiction(topology.jurisdiction("eu").expect("a jurisdiction")),
         access,
         reads: Reads::Nearest,
+        caught_up: None,
         unreachable: RegionSet::EMPTY,
     };
     bencher.bench_local(|| decide(black_box(&topology), black_box(&liveness), black_box(&question)));

@@ -43,6 +43,7 @@ mod overrides;
 mod places;
 mod reader;
 mod region_view;
+mod register;
 mod reload;
 mod routes;
 mod section;
@@ -59,6 +60,7 @@ mod tests;
 pub use endpoint::{Endpoint, EndpointAddress, EndpointFault, UpstreamProtocol};
 pub use environment::Environment;
 pub use fault::{ConfigErrors, Place, Problem};
+pub use register::{HoldSettings, KeyPair, PositionSettings, RegisterSettings, RegisterSource};
 
 /// A configuration, and what is allowed in it but looks like a slip.
 #[derive(Debug, Clone)]
@@ -93,6 +95,10 @@ pub struct Config {
     pub timeouts: Timeouts,
     pub limits: Limits,
     pub health: HealthSettings,
+    /// Where subjects' homes are written down; without it claims alone answer.
+    pub register: Option<RegisterSettings>,
+    pub hold: HoldSettings,
+    pub position: PositionSettings,
     /// Key of the HMAC over the headers the API gets.
     pub signing_secret: Option<Secret>,
     pub log: LogSettings,

@@ -10,6 +10,7 @@ pub mod countries;
 pub mod decide;
 pub mod ejection;
 pub mod graphql;
+pub mod hold;
 pub mod liveness;
 mod media_type;
 pub mod named_country;

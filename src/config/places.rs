@@ -9,6 +9,7 @@ use crate::domain::upstream_groups::{UpstreamGroup, UpstreamGroups};
 
 use super::key_path::KeyPath;
 use super::reader::{Reader, Text};
+use super::register::SourceKeys;
 use super::section::Section;
 use super::suggest::one_of;
 use super::topology_faults::Blame;
@@ -23,7 +24,7 @@ const NAME_BYTES: usize = 63;
 /// All of both, before and after they fit together: what is wrong with one must not hide what is wrong with others.
 pub(super) struct Places<'a> {
     pub(super) regions: Vec<RegionKeys<'a>>,
-    pub(super) jurisdictions: Vec<JurisdictionKeys>,
+    pub(super) jurisdictions: Vec<JurisdictionKeys<'a>>,
 }
 
 /// One `[regions.NAME]`. What only its own gateway needs is not looked at yet.
@@ -39,7 +40,7 @@ pub(super) struct RegionKeys<'a> {
 }
 
 /// One `[jurisdictions.NAME]`.
-pub(super) struct JurisdictionKeys {
+pub(super) struct JurisdictionKeys<'a> {
     pub(super) name: String,
     pub(super) path: KeyPath,
     pub(super) home: Option<Text>,
@@ -49,6 +50,7 @@ pub(super) struct JurisdictionKeys {
     pub(super) countries: CountrySet,
     pub(super) mode: Option<Mode>,
     pub(super) durability: Durability,
+    pub(super) register: SourceKeys<'a>,
 }
 
 impl Places<'_> {
@@ -123,7 +125,7 @@ impl Places<'_> {
         let values = |texts: &[Text]| texts.iter().map(|text| text.value.clone()).collect::<Vec<_>>();
         let region =
             |keys: &RegionKeys<'_>| RegionSpec { name: keys.name.clone(), nearest: values(&keys.nearest) };
-        let jurisdiction = |keys: &JurisdictionKeys| {
+        let jurisdiction = |keys: &JurisdictionKeys<'_>| {
             let own_name = || vec![keys.name.clone()];
             JurisdictionSpec {
                 name: keys.name.clone(),
@@ -151,7 +153,7 @@ impl Places<'_> {
     }
 }
 
-impl JurisdictionKeys {
+impl JurisdictionKeys<'_> {
     /// The region may have this jurisdiction's data.
     pub(super) fn may_be_in(&self, region: &str) -> bool {
         self.home.iter().chain(&self.replicas).any(|text| text.value == region)
@@ -174,8 +176,8 @@ pub(super) fn regions<'a>(root: &Section<'a>) -> Vec<RegionKeys<'a>> {
     root.children("regions").into_iter().map(region).collect()
 }
 
-pub(super) fn jurisdictions(root: &Section<'_>) -> Vec<JurisdictionKeys> {
-    let jurisdiction = |(name, section): (String, Section<'_>)| {
+pub(super) fn jurisdictions<'a>(root: &Section<'a>) -> Vec<JurisdictionKeys<'a>> {
+    let jurisdiction = |(name, section): (String, Section<'a>)| {
         check_name(&section, &name);
         let home = section.text("home", "a region");
         if !section.has("home") {
@@ -187,6 +189,7 @@ pub(super) fn jurisdictions(root: &Section<'_>) -> Vec<JurisdictionKeys> {
             countries: countries(&section),
             mode: section.choice("mode", None, &MODES),
             durability: durability(&section, &replicas),
+            register: SourceKeys::read(&section),
             path: section.here().clone(),
             home,
             replicas,

@@ -51,10 +51,10 @@ impl RegionView<'_> {
             return RegionSettings { gateway, upstreams, ..RegionSettings::default() };
         }
         let databases = keys.databases.iter().filter_map(|(name, written)| {
-            let url = self.url(written, &["postgres://", "postgresql://"])?;
-            Some((topology?.jurisdiction(name)?, self.database(written, &url)?))
+            let url = database(self.reader, written)?;
+            Some((topology?.jurisdiction(name)?, url))
         });
-        let redis = keys.redis.as_ref().and_then(|written| self.url(written, &["redis://"]));
+        let redis = keys.redis.as_ref().and_then(|written| secret_url(self.reader, written, &["redis://"]));
         RegionSettings { gateway, upstreams, databases: databases.collect(), redis }
     }
 
@@ -173,34 +173,33 @@ impl RegionView<'_> {
             }
         }
     }
+}
 
-    /// A URL that is a secret as a whole.
-    fn database(&self, written: &Written<'_>, url: &Secret) -> Option<DatabaseUrl> {
-        let parsed = String::from_utf8_lossy(url.expose()).parse::<DatabaseUrl>();
-        parsed
-            .map_err(|fault| {
-                let remedy = "write postgres://user:password@host:port/database, by way of env:NAME";
-                self.reader.error(&written.path, fault.to_string(), remedy);
-            })
-            .ok()
-    }
+/// A database's URL.
+pub(super) fn database(reader: &Reader<'_>, written: &Written<'_>) -> Option<DatabaseUrl> {
+    let url = secret_url(reader, written, &["postgres://", "postgresql://"])?;
+    let parsed = String::from_utf8_lossy(url.expose()).parse::<DatabaseUrl>();
+    parsed
+        .map_err(|fault| {
+            let remedy = "write postgres://user:password@host:port/database, by way of env:NAME";
+            reader.error(&written.path, fault.to_string(), remedy);
+        })
+        .ok()
+}
 
-    fn url(&self, written: &Written<'_>, schemes: &[&str]) -> Option<Secret> {
-        let text = written.text(self.reader, Need::Now)?;
-        let Some(rest) = schemes.iter().find_map(|scheme| text.value.strip_prefix(scheme)) else {
-            let what = format!("isn't a {}… URL", schemes[0]);
-            self.reader.error(
-                &text.path,
-                what,
-                format!("write {}user:password@host/…, by way of env:NAME", schemes[0]),
-            );
-            return None;
-        };
-        let password = rest.split('/').next().and_then(|authority| authority.rsplit_once('@'));
-        if written.is_literal() && password.is_some_and(|(user, _)| user.contains(':')) {
-            let remedy = "write \"env:NAME\" and set NAME where the gateway runs";
-            self.reader.warning(&text.path, "holds a password and stands in the file", remedy);
-        }
-        Some(Secret::new(text.value))
+/// A URL that is a secret as a whole.
+fn secret_url(reader: &Reader<'_>, written: &Written<'_>, schemes: &[&str]) -> Option<Secret> {
+    let text = written.text(reader, Need::Now)?;
+    let Some(rest) = schemes.iter().find_map(|scheme| text.value.strip_prefix(scheme)) else {
+        let what = format!("isn't a {}… URL", schemes[0]);
+        let remedy = format!("write {}user:password@host/…, by way of env:NAME", schemes[0]);
+        reader.error(&text.path, what, remedy);
+        return None;
+    };
+    let password = rest.split('/').next().and_then(|authority| authority.rsplit_once('@'));
+    if written.is_literal() && password.is_some_and(|(user, _)| user.contains(':')) {
+        let remedy = "write \"env:NAME\" and set NAME where the gateway runs";
+        reader.warning(&text.path, "holds a password and stands in the file", remedy);
     }
+    Some(Secret::new(text.value))
 }

@@ -15,10 +15,14 @@ use super::listen::ListenKeys;
 use super::places::{self, MODES, Places};
 use super::reader::{Reader, Text};
 use super::region_view::RegionView;
+use super::register::{self, RegisterKeys};
 use super::routes::{self, RouteKeys, Surroundings};
 use super::section::Section;
 use super::token::TokenKeys;
-use super::{Config, HealthSettings, Limits, LogSettings, ReloadOn, Timeouts, TokenSettings, short_forms};
+use super::{
+    Config, HealthSettings, HoldSettings, Limits, LogSettings, PositionSettings, ReloadOn, Timeouts,
+    TokenSettings, short_forms,
+};
 
 /// A signature's key has at least the bytes of the hash (RFC 2104 §3).
 const SIGNING_SECRET_BYTES: usize = 32;
@@ -41,6 +45,9 @@ pub(super) struct Sections<'a> {
     timeouts: Timeouts,
     limits: Limits,
     health: HealthSettings,
+    register: RegisterKeys,
+    hold: HoldSettings,
+    position: PositionSettings,
     signing_secret: Option<Secret>,
     log: LogSettings,
 }
@@ -72,6 +79,9 @@ impl<'a> Sections<'a> {
             timeouts: timeouts(&root.child("timeouts")),
             limits: limits(&root.child("limits")),
             health: health(&root.child("health")),
+            register: RegisterKeys::read(&root.child("register")),
+            hold: register::hold(&root.child("hold")),
+            position: register::position(&root.child("position")),
             signing_secret: root.child("api").secret("signing_secret", SIGNING_SECRET_BYTES),
             log: super::log::log(&root.child("log")),
             region,
@@ -103,6 +113,7 @@ impl<'a> Sections<'a> {
             cache_entries: self.token.cache_entries,
             jwks_refresh: self.token.jwks_refresh,
         };
+        let register = self.register.assemble(places, topology.as_ref(), reader);
         let topology = topology?;
         let region = topology.region(own?)?;
         Some(Config {
@@ -121,6 +132,9 @@ impl<'a> Sections<'a> {
             timeouts: self.timeouts,
             limits: self.limits,
             health: self.health,
+            register,
+            hold: self.hold,
+            position: self.position,
             signing_secret: self.signing_secret,
             log: self.log,
         })

@@ -9,6 +9,7 @@ use crate::domain::upstream_groups::API;
 use super::key_path::KeyPath;
 use super::places::{JurisdictionKeys, Places, RegionKeys};
 use super::reader::Text;
+use super::register::SourceKeys;
 use super::section::Section;
 
 /// Adds the region that `upstream` stands for and the jurisdictions that `serves` stands for. False: they can't be placed,
@@ -51,6 +52,7 @@ pub(super) fn expand<'a>(root: &Section<'a>, region: Option<&Text>, places: &mut
             countries: CountrySet::default(),
             mode: None,
             durability: Durability::Async,
+            register: SourceKeys::default(),
         });
     }
     true

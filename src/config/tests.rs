@@ -27,6 +27,10 @@ fn complete_environment() -> Environment {
         ("JWT_SECRET", "secret-secret-secret-secret-secret-secret"),
         ("API_SIGNING_SECRET", "secret-secret-secret-secret-secret-secret"),
         ("SUBJECT_KEY", "secret-secret-secret-secret-secret-secret"),
+        ("REGISTER_EU", "postgres://residency:secret-pg@10.2.0.3/app"),
+        ("REGISTER_SUBJECT_KEY", "secret-secret-secret-secret-secret-secret"),
+        ("REGISTER_IDENTIFIER_KEY", "secret-secret-secret-secret-secret-identifier"),
+        ("POSITION_KEY", "secret-secret-secret-secret-secret-secret"),
     ])
 }
 

@@ -78,7 +78,7 @@ impl Blame<'_> {
         }
     }
 
-    fn of(&self, jurisdiction: &str) -> Option<&JurisdictionKeys> {
+    fn of(&self, jurisdiction: &str) -> Option<&JurisdictionKeys<'_>> {
         self.places.jurisdictions.iter().find(|keys| keys.name == jurisdiction)
     }
 

@@ -5,6 +5,7 @@
 //!   refused, never guessed.
 //! - A [`Permit`] has private fields and no other maker than [`decide`]; sending takes one.
 //! - A request that came over a hop is never sent over another.
+//! - R5: what the client has already seen is never answered by a database that is not known to have it.
 //! - Neither allocates nor loops over more than the regions.
 //!
 //! Absent by design: tokens, headers, sockets, time. Callers say what was found and perform what comes out.
@@ -51,6 +52,8 @@ pub enum Entry {
 pub enum Location {
     /// A verified claim, a configured default, or a country named by the request.
     Jurisdiction(JurisdictionId),
+    /// The register says that its rows are still there and that nobody may write them until its move ends.
+    Moving(JurisdictionId),
     /// No token and nothing else that points to a subject: it may read what belongs to nobody.
     Anonymous,
     /// It could not be found out, for this reason.
@@ -67,6 +70,9 @@ pub struct Question {
     pub access: Access,
     /// What the route says of reads. Nothing for writes, nor for what touches no subject's data.
     pub reads: Reads,
+    /// Regions whose database is known to have what the client has already seen; `None` when that may be anything. The home
+    /// always has it.
+    pub caught_up: Option<RegionSet>,
     /// Regions this very request already failed to reach.
     pub unreachable: RegionSet,
 }
@@ -75,6 +81,8 @@ pub struct Question {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Decision {
     Forward(Permit),
+    /// A write that has to wait until its subject's move has ended, and then to be decided anew.
+    Hold,
     Refuse(Refusal),
 }
 
@@ -123,7 +131,13 @@ pub enum Refusal {
     HomeUnavailable,
     ReadOnly,
     NoLawfulReplica,
+    /// No reachable region has what the client has already seen.
+    PositionUnavailable,
+    /// The subject is being moved, for longer than a write may wait, or nobody here knows yet where to.
+    SubjectMoving,
     Misdirected,
+    /// Over a hop: the database here has not got what the client has already seen.
+    Behind,
 }
 
 impl Permit {
@@ -157,7 +171,7 @@ impl Permit {
 }
 
 impl Refusal {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::TokenMissing,
         Self::TokenInvalid,
         Self::TokenExpired,
@@ -170,7 +184,10 @@ impl Refusal {
         Self::HomeUnavailable,
         Self::ReadOnly,
         Self::NoLawfulReplica,
+        Self::PositionUnavailable,
+        Self::SubjectMoving,
         Self::Misdirected,
+        Self::Behind,
     ];
 
     pub const fn code(self) -> &'static str {
@@ -187,7 +204,10 @@ impl Refusal {
             Self::HomeUnavailable => "home-unavailable",
             Self::ReadOnly => "read-only",
             Self::NoLawfulReplica => "no-lawful-replica",
+            Self::PositionUnavailable => "position-unavailable",
+            Self::SubjectMoving => "subject-moving",
             Self::Misdirected => "misdirected",
+            Self::Behind => "behind",
         }
     }
 }
@@ -195,7 +215,16 @@ impl Refusal {
 /// Decides one request.
 pub fn decide(topology: &Topology, liveness: &Liveness, question: &Question) -> Decision {
     let (jurisdiction, mode, enforced) = match question.location {
-        Location::Jurisdiction(jurisdiction) => (
+        Location::Moving(jurisdiction)
+            if question.access == Access::Write && topology.mode(jurisdiction) == Mode::Enforce =>
+        {
+            return match question.entry {
+                Entry::Edge => Decision::Hold,
+                // The gateway where it arrived holds it, once it knows.
+                Entry::Hop => Decision::Refuse(Refusal::Misdirected),
+            };
+        }
+        Location::Jurisdiction(jurisdiction) | Location::Moving(jurisdiction) => (
             Some(jurisdiction),
             topology.mode(jurisdiction),
             lawful(topology, liveness, question, jurisdiction),
@@ -273,7 +302,8 @@ fn lawful(
                 Entry::Edge => topology.lawful_regions(jurisdiction),
                 Entry::Hop => RegionSet::EMPTY.with(question.at),
             };
-            let readable = lawful.and(live.readable).minus(question.unreachable);
+            let reachable = lawful.and(live.readable).minus(question.unreachable);
+            let readable = question.caught_up.map_or(reachable, |set| reachable.and(set.with(home)));
             let fresh = readable.and(live.fresh);
             let candidates = if fresh.is_empty() { readable } else { fresh };
             liveness
@@ -281,7 +311,11 @@ fn lawful(
                 .iter()
                 .copied()
                 .find(|&region| candidates.contains(region))
-                .ok_or(Refusal::NoLawfulReplica)
+                .ok_or(match entry {
+                    _ if reachable.is_empty() => Refusal::NoLawfulReplica,
+                    Entry::Edge => Refusal::PositionUnavailable,
+                    Entry::Hop => Refusal::Behind,
+                })
         }
     }
 }

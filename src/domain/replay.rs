@@ -56,7 +56,11 @@ impl Answered<'_> {
         if liveness.of(jurisdiction).home == permit.destination() {
             return Err(NoReplay::AtHome);
         }
-        let (location, access) = (Location::Jurisdiction(jurisdiction), Access::Write);
+        let location = match question.location {
+            moving @ Location::Moving(_) => moving,
+            _ => Location::Jurisdiction(jurisdiction),
+        };
+        let access = Access::Write;
         Ok(decide(topology, liveness, &Question { location, access, ..*question }))
     }
 }

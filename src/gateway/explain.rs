@@ -136,8 +136,15 @@ fn explain(config: &Config, arguments: &Arguments) -> anyhow::Result<String> {
             }
         }
     };
-    let question =
-        Question { at, entry: Entry::Edge, location, access, reads, unreachable: RegionSet::EMPTY };
+    let question = Question {
+        at,
+        entry: Entry::Edge,
+        location,
+        access,
+        reads,
+        caught_up: None,
+        unreachable: RegionSet::EMPTY,
+    };
     let liveness = Liveness::assumed(topology);
     match decide(topology, &liveness, &question) {
         Decision::Forward(permit) => {
@@ -147,6 +154,11 @@ fn explain(config: &Config, arguments: &Arguments) -> anyhow::Result<String> {
                 topology.region_name(permit.destination())
             ));
             lines.push(format!("because       {}", because(config, &liveness, &question, &permit)));
+        }
+        Decision::Hold => {
+            lines.push(
+                "decision      hold: its subject is being moved; decided anew when that has ended".to_owned(),
+            );
         }
         Decision::Refuse(refusal) => {
             let problem = Problem::Refused(refusal);

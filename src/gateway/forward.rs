@@ -15,7 +15,7 @@ use super::signer::Told;
 use super::worker::{Generation, Worker};
 use crate::clock;
 use crate::domain::decide::{
-    Access, Basis, Database, Decision, Enforced, Entry, Location, Permit, Question, Reads, decide,
+    Access, Basis, Database, Decision, Enforced, Entry, Location, Permit, Question, Reads, Refusal, decide,
 };
 use crate::domain::names::{JurisdictionId, RegionSet};
 use crate::domain::replay::{Answered as AskedAgain, is_safe};
@@ -170,6 +170,7 @@ impl Forwarding<'_> {
         let again = match asked.replay(&settings.config.topology, &settings.liveness.load()) {
             Err(_) => return Ok(self.reply(permit, response)),
             Ok(Decision::Refuse(refusal)) => return Err(Problem::Refused(refusal)),
+            Ok(Decision::Hold) => return Err(Problem::Refused(Refusal::SubjectMoving)),
             Ok(Decision::Forward(again)) => again,
         };
         drop(response);
@@ -225,6 +226,7 @@ impl Forwarding<'_> {
             location: self.location,
             access: self.access,
             reads: self.reads,
+            caught_up: None,
             unreachable,
         }
     }
@@ -237,6 +239,7 @@ impl Forwarding<'_> {
         }
         let permit = match decide(&settings.config.topology, &settings.liveness.load(), &question) {
             Decision::Forward(permit) => permit,
+            Decision::Hold => return Err(Problem::Refused(Refusal::SubjectMoving)),
             Decision::Refuse(refusal) => return Err(Problem::Refused(refusal)),
         };
         // Only what is bound to this region whatever happens gets a permit to it a second time.

@@ -50,7 +50,10 @@ impl Problem {
         Refusal::HomeUnavailable.code(),
         Refusal::ReadOnly.code(),
         Refusal::NoLawfulReplica.code(),
+        Refusal::PositionUnavailable.code(),
+        Refusal::SubjectMoving.code(),
         Refusal::Misdirected.code(),
+        Refusal::Behind.code(),
         "bad-request",
         "body-too-large",
         "upstream-unavailable",
@@ -65,15 +68,15 @@ impl Problem {
     pub const fn index(self) -> usize {
         match self {
             Self::Refused(refusal) => refusal as usize,
-            Self::BadRequest => 13,
-            Self::BodyTooLarge => 14,
-            Self::UpstreamUnavailable => 15,
-            Self::UpstreamTimeout => 16,
-            Self::UpstreamFailed => 17,
-            Self::Overloaded => 18,
-            Self::NotFound => 19,
-            Self::RequestTimeout => 20,
-            Self::HeadTooLarge => 21,
+            Self::BadRequest => 16,
+            Self::BodyTooLarge => 17,
+            Self::UpstreamUnavailable => 18,
+            Self::UpstreamTimeout => 19,
+            Self::UpstreamFailed => 20,
+            Self::Overloaded => 21,
+            Self::NotFound => 22,
+            Self::RequestTimeout => 23,
+            Self::HeadTooLarge => 24,
         }
     }
 
@@ -89,11 +92,13 @@ impl Problem {
                 }
                 Refusal::JurisdictionMissing | Refusal::JurisdictionUnknown => StatusCode::FORBIDDEN,
                 Refusal::CountryMissing | Refusal::CountryUnknown => StatusCode::UNPROCESSABLE_ENTITY,
-                Refusal::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+                Refusal::Misdirected | Refusal::Behind => StatusCode::MISDIRECTED_REQUEST,
                 Refusal::KeysUnavailable
                 | Refusal::IntrospectionUnavailable
                 | Refusal::HomeUnavailable
                 | Refusal::ReadOnly
+                | Refusal::PositionUnavailable
+                | Refusal::SubjectMoving
                 | Refusal::NoLawfulReplica => StatusCode::SERVICE_UNAVAILABLE,
             },
             Self::BadRequest => StatusCode::BAD_REQUEST,
@@ -137,7 +142,16 @@ impl Problem {
                     "This data is closed to changes for now; nothing was changed. Try again later."
                 }
                 Refusal::NoLawfulReplica => "No region that may hold this data can be reached. Try again.",
+                Refusal::PositionUnavailable => {
+                    "No region that can be reached has what this client has already seen. Try again."
+                }
+                Refusal::SubjectMoving => {
+                    "This data is being moved to another region; nothing was changed. Try again."
+                }
                 Refusal::Misdirected => "This region may not serve this request.",
+                Refusal::Behind => {
+                    "The database of this region has not got what this client has already seen."
+                }
             },
             Self::BadRequest => "The request can be read in more than one way.",
             Self::HeadTooLarge => {

@@ -94,6 +94,21 @@ pub(super) static WEBSOCKETS: Family =
 pub(super) static WEBSOCKETS_ACTIVE: Family =
     gauge("residency_websockets_active", &[], "Upgraded connections open now.");
 
+// Holds.
+pub(super) static HOLDS: Family = counter(
+    "residency_holds_total",
+    &["outcome"],
+    "Writes that had to wait while their subject moved, by outcome: released, too-long, full (too many waited), gone (the client left).",
+);
+pub(super) static HOLD_DURATION: Family = Family {
+    name: "residency_hold_duration_seconds",
+    kind: Kind::Histogram,
+    labels: &[],
+    help: "Time that writes waited while their subject moved.",
+};
+pub(super) static HOLDS_WAITING: Family =
+    gauge("residency_holds_waiting", &[], "Writes that wait now because their subject is being moved.");
+
 // Upstream. The own region's label means its API endpoints, another's its gateway.
 pub(super) static UPSTREAM_OPENED: Family = counter(
     "residency_upstream_connections_opened_total",
@@ -254,6 +269,9 @@ pub static ALL: &[&Family] = &[
     &TLS_SESSIONS,
     &WEBSOCKETS,
     &WEBSOCKETS_ACTIVE,
+    &HOLDS,
+    &HOLD_DURATION,
+    &HOLDS_WAITING,
     &UPSTREAM_OPENED,
     &UPSTREAM_REUSED,
     &UPSTREAM_CLOSED,

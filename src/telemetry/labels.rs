@@ -112,3 +112,27 @@ pub(super) const fn status_class(status: u16) -> usize {
         _ => 0,
     }
 }
+
+/// How a write stopped waiting for its subject's move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldOutcome {
+    Released,
+    TooLong,
+    /// Too many waited already.
+    Full,
+    /// Its client left.
+    Gone,
+}
+
+impl HoldOutcome {
+    pub const ALL: [Self; 4] = [Self::Released, Self::TooLong, Self::Full, Self::Gone];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Released => "released",
+            Self::TooLong => "too-long",
+            Self::Full => "full",
+            Self::Gone => "gone",
+        }
+    }
+}

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cells::Cells;
-use super::labels::{Access, Decision, Labels, NONE, STATUS_CLASSES, UpstreamFailure, status_class};
+use super::labels::{Access, Decision, HoldOutcome, Labels, NONE, STATUS_CLASSES, UpstreamFailure, status_class};
 use super::totals::Totals;
 use super::{catalog, histogram};
 
@@ -48,7 +48,10 @@ const WEBSOCKETS: usize = 10;
 const WEBSOCKETS_ACTIVE: usize = 11;
 /// Four: by version, then full or resumed.
 const TLS_SESSIONS: usize = 12;
-const FIXED: usize = 16;
+const HOLDS_WAITING: usize = 16;
+/// Four: by outcome.
+const HOLDS: usize = 17;
+const FIXED: usize = HOLDS + HoldOutcome::ALL.len();
 
 // Cells of one region in the table of upstreams. Failures follow, by kind.
 const OPENED: usize = 0;
@@ -64,6 +67,7 @@ const REQUESTS_PER_JURISDICTION: usize = Access::ALL.len() * Decision::NAMES.len
 /// Where each table begins.
 #[derive(Debug, Clone, Copy)]
 struct Layout {
+    holds: usize,
     upstreams: usize,
     durations: usize,
     requests: usize,
@@ -76,14 +80,15 @@ struct Layout {
 impl Layout {
     fn new(labels: &Labels) -> Self {
         let jurisdictions = labels.jurisdictions.len() + 1;
-        let upstreams = FIXED;
+        let holds = FIXED;
+        let upstreams = holds + histogram::CELLS;
         let durations = upstreams + (labels.regions.len() + 1) * UPSTREAM_CELLS;
         let requests = durations + Decision::TIMED * histogram::CELLS;
         let refusals = requests + jurisdictions * REQUESTS_PER_JURISDICTION;
         let unlawful = refusals + jurisdictions * labels.refusals.len();
         let token_faults = unlawful + jurisdictions;
         let end = token_faults + labels.token_faults.len();
-        Self { upstreams, durations, requests, refusals, unlawful, token_faults, end }
+        Self { holds, upstreams, durations, requests, refusals, unlawful, token_faults, end }
     }
 }
 
@@ -150,6 +155,24 @@ impl WorkerMetrics {
         self.cells.subtract(WEBSOCKETS_ACTIVE, 1);
     }
 
+    /// A write begins to wait because its subject is being moved.
+    pub fn hold_began(&self) {
+        self.cells.add(HOLDS_WAITING, 1);
+    }
+
+    /// A write that waited waits no longer; one that was not let in never did.
+    pub fn hold_ended(&self, outcome: HoldOutcome, waited: Duration) {
+        self.cells.add(HOLDS + outcome as usize, 1);
+        if outcome == HoldOutcome::Full {
+            return;
+        }
+        self.cells.subtract(HOLDS_WAITING, 1);
+        let micros = waited.as_micros() as u64;
+        self.cells.add(self.layout.holds + histogram::bucket(micros), 1);
+        self.cells.add(self.layout.holds + histogram::SUM, micros);
+    }
+
+
     pub fn token_cache_lookup(&self, hit: bool) {
         self.cells.add(if hit { CACHE_HITS } else { CACHE_MISSES }, 1);
     }
@@ -213,6 +236,10 @@ impl WorkerMetrics {
         }
         add(&catalog::WEBSOCKETS, &[], WEBSOCKETS);
         add(&catalog::WEBSOCKETS_ACTIVE, &[], WEBSOCKETS_ACTIVE);
+        add(&catalog::HOLDS_WAITING, &[], HOLDS_WAITING);
+        for outcome in HoldOutcome::ALL {
+            add(&catalog::HOLDS, &[outcome.as_str()], HOLDS + outcome as usize);
+        }
         for (fault, name) in self.labels.token_faults.iter().enumerate() {
             add(&catalog::TOKEN_FAULTS, &[name], self.layout.token_faults + fault);
         }
@@ -224,6 +251,7 @@ impl WorkerMetrics {
         {
             self.add_jurisdiction_to(totals, jurisdiction, name);
         }
+        totals.add_histogram(&catalog::HOLD_DURATION, &[], |cell| self.cells.get(self.layout.holds + cell));
         for decision in 0..Decision::TIMED {
             let histogram = self.layout.durations + decision * histogram::CELLS;
             totals.add_histogram(&catalog::REQUEST_DURATION, &[Decision::NAMES[decision]], |cell| {

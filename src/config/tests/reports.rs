@@ -360,3 +360,50 @@ name = "b.example.com"
 "#
     ));
 }
+
+#[test]
+fn registers_and_positions() {
+    let places = r#"
+region = "us-east"
+upstream = "127.0.0.1:3000"
+[token]
+issuer = "https://auth.example.com"
+hs256_secret = "secret-secret-secret-secret-secret-secret"
+"#;
+    let without_table = r#"
+region = "us-east"
+internal_tls = "dir:/pki"
+[token]
+issuer = "https://auth.example.com"
+jwks = "https://auth.example.com/jwks.json"
+[jurisdictions.us]
+home = "us-east"
+register = { us-east = "postgres://10.1.0.3/app", eu-frankfurt = "postgres://10.2.0.3/app", us-eest = "mysql://x" }
+[jurisdictions.eu]
+home = "eu-frankfurt"
+register = { eu-frankfurt = "postgres://a,b/app" }
+register_file = "file:eu.jsonl"
+[regions.us-east]
+gateway = "10.1.0.2:7443"
+upstreams = { api = ["10.1.0.11:3000"] }
+[regions.eu-frankfurt]
+gateway = "10.2.0.2:7443"
+"#;
+    let bad_table = format!(
+        r#"{places}
+[register]
+subject_key = "short"
+snapshot = "/var/lib/residency"
+poll_ms = 9000
+stale_after_ms = 9000
+[hold]
+max_ms = 0
+[position]
+key = "secret"
+cookie = "a b"
+cookie_domain = "https://example.com"
+wait = 5
+"#
+    );
+    insta::assert_snapshot!(format!("{}\n---\n{}", report_of(without_table), report_of(&bad_table)));
+}

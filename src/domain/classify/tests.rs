@@ -68,8 +68,15 @@ fn a_preflight_is_answered_here_whatever_its_route_says_and_with_a_token_it_is_n
         rule(Some(AccessRule::GraphQl(GraphQlRule::default()))),
     ];
     let ask = |location, access, reads| {
-        let question =
-            Question { at, entry: Entry::Edge, location, access, reads, unreachable: RegionSet::EMPTY };
+        let question = Question {
+            at,
+            entry: Entry::Edge,
+            location,
+            access,
+            reads,
+            caught_up: None,
+            unreachable: RegionSet::EMPTY,
+        };
         decide(&topology, &Liveness::assumed(&topology), &question)
     };
     for rule in &rules {
@@ -85,7 +92,7 @@ fn a_preflight_is_answered_here_whatever_its_route_says_and_with_a_token_it_is_n
                 assert_eq!((permit.destination(), permit.basis()), (at, Basis::NoSubject), "{rule:?}");
                 assert_eq!((permit.leaves_region(), permit.jurisdiction()), (false, None), "{rule:?}");
             }
-            Decision::Refuse(refusal) => panic!("{rule:?}: {refusal:?}"),
+            other => panic!("{rule:?}: {other:?}"),
         }
     }
     // The same with a subject's token.
@@ -94,7 +101,7 @@ fn a_preflight_is_answered_here_whatever_its_route_says_and_with_a_token_it_is_n
     };
     match ask(Location::Jurisdiction(eu), access, Reads::Nearest) {
         Decision::Forward(permit) => assert_eq!(permit.destination(), topology.home(eu)),
-        Decision::Refuse(refusal) => panic!("{refusal:?}"),
+        other => panic!("{other:?}"),
     }
     let expired = Location::Unknown(Refusal::TokenExpired);
     assert_eq!(ask(expired, access, Reads::Nearest), Decision::Refuse(Refusal::TokenExpired));

@@ -97,6 +97,7 @@ fn the_reference_topology_sends_each_request_where_the_law_wants_it() {
             },
             access,
             reads,
+            caught_up: None,
             unreachable: RegionSet::EMPTY,
         };
         let got = match decide(&topology, &liveness, &question) {
@@ -105,6 +106,7 @@ fn the_reference_topology_sends_each_request_where_the_law_wants_it() {
                 Ok((topology.region_name(permit.destination()), permit.database()))
             }
             Decision::Refuse(refusal) => Err(refusal),
+            Decision::Hold => panic!("nobody moves"),
         };
         assert_eq!(got, expect, "{access:?} ({reads:?}) of {location:?} at {at} ({entry:?}), down: {down:?}");
     }
@@ -126,11 +128,12 @@ fn a_lagging_replica_is_passed_over_while_a_fresh_one_lives() {
             location: Location::Jurisdiction(us),
             access: Access::Read,
             reads: Reads::Nearest,
+            caught_up: None,
             unreachable: RegionSet::EMPTY,
         };
         match decide(&topology, &liveness, &question) {
             Decision::Forward(permit) => permit.destination(),
-            Decision::Refuse(refusal) => panic!("{refusal:?}"),
+            other => panic!("{other:?}"),
         }
     };
     assert_eq!(ask(topology.lawful_regions(us)), singapore);
@@ -158,6 +161,7 @@ fn observing_forwards_here_and_says_what_enforcing_would_have_done() {
             location,
             access: Access::Write,
             reads: Reads::Nearest,
+            caught_up: None,
             unreachable: RegionSet::EMPTY,
         };
         match decide(&topology, &Liveness::assumed(&topology), &question) {
@@ -165,13 +169,14 @@ fn observing_forwards_here_and_says_what_enforcing_would_have_done() {
                 assert_eq!(permit.basis(), Basis::Observed(expect));
                 assert_eq!((permit.destination(), permit.leaves_region()), (at, false));
             }
-            Decision::Refuse(refusal) => panic!("observing refused: {refusal:?}"),
+            other => panic!("observing did not forward: {other:?}"),
         }
     }
 }
 
 /// A world drawn at random, kept in plain words so that the oracle can reason without the code under test.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "switches that have nothing to do with each other")]
 struct Drawn {
     region_count: usize,
     /// Per jurisdiction: home, replicas, observed.
@@ -184,6 +189,8 @@ struct Drawn {
     at: usize,
     hop: bool,
     write: bool,
+    moving: bool,
+    caught_up: Option<Vec<bool>>,
     reads: Reads,
     /// An index into `jurisdictions`, or past its end for anonymous and unknown.
     whose: usize,
@@ -231,7 +238,7 @@ fn drawn() -> impl Strategy<Value = Drawn> {
                 region_count,
             ),
             region,
-            any::<(bool, bool, bool)>(),
+            (any::<(bool, bool, bool, bool)>(), proptest::option::of(flags())),
             0..jurisdiction_count + 2,
             flags(),
         )
@@ -242,7 +249,7 @@ fn drawn() -> impl Strategy<Value = Drawn> {
                     (live, measured),
                     nearest,
                     at,
-                    (hop, write, reads_at_home),
+                    ((hop, write, reads_at_home, moving), caught_up),
                     whose,
                     unreachable,
                 )| {
@@ -256,6 +263,8 @@ fn drawn() -> impl Strategy<Value = Drawn> {
                         at,
                         hop,
                         write,
+                        moving,
+                        caught_up,
                         reads: if reads_at_home { Reads::Home } else { Reads::Nearest },
                         whose,
                         unreachable,
@@ -332,6 +341,12 @@ impl Drawn {
         liveness.with_order(RegionId::new(self.at), order)
     }
 
+    /// A write of somebody who is being moved.
+    fn must_wait(&self) -> bool {
+        let enforced = self.jurisdictions.get(self.whose).is_some_and(|(_, _, observed)| !observed);
+        self.moving && self.write && enforced
+    }
+
     /// R1 and the rest of the rules in the oracle's own words: the one region number the request must reach, or none.
     fn must_reach(&self) -> Option<usize> {
         if self.whose >= self.jurisdictions.len() {
@@ -341,9 +356,14 @@ impl Drawn {
         if self.jurisdictions[self.whose].2 {
             return Some(self.at);
         }
+        if self.must_wait() {
+            return None;
+        }
         let DrawnLive { writable, read_only, readable, fresh, .. } = &self.live[self.whose];
-        let works = |region: usize| readable[region] && !self.unreachable[region];
         let home = self.home(self.whose);
+        let has_seen =
+            |region: usize| self.caught_up.as_ref().is_none_or(|set| region == home || set[region]);
+        let works = |region: usize| readable[region] && !self.unreachable[region] && has_seen(region);
         if self.write || self.reads == Reads::Home {
             let stays = !self.hop || self.at == home;
             let takes = *writable && !(self.write && *read_only) && self.lawful(self.whose).contains(&home);
@@ -373,15 +393,19 @@ proptest! {
             at: RegionId::new(drawn.at),
             entry: if drawn.hop { Entry::Hop } else { Entry::Edge },
             location: match jurisdictions.get(drawn.whose) {
+                Some(&found) if drawn.moving => Location::Moving(found),
                 Some(&found) => Location::Jurisdiction(found),
                 None if drawn.whose == jurisdictions.len() => Location::Anonymous,
                 None => Location::Unknown(Refusal::JurisdictionUnknown),
             },
             access: if drawn.write { Access::Write } else { Access::Read },
             reads: drawn.reads,
+            caught_up: drawn.caught_up.as_deref().map(Drawn::set),
             unreachable: Drawn::set(&drawn.unreachable),
         };
-        let reached = match decide(&topology, &liveness, &question) {
+        let decided = decide(&topology, &liveness, &question);
+        prop_assert_eq!(decided == Decision::Hold, drawn.must_wait() && !drawn.hop, "{:?}", decided);
+        let reached = match decided {
             Decision::Forward(permit) => {
                 if let Some(found) = permit.jurisdiction() {
                     let at_home = permit.destination().index() == drawn.home(found.index());
@@ -390,7 +414,7 @@ proptest! {
                 }
                 Some(permit.destination().index())
             }
-            Decision::Refuse(_) => None,
+            Decision::Hold | Decision::Refuse(_) => None,
         };
         prop_assert_eq!(reached, drawn.must_reach());
         if let (Some(region), Some((_, _, false))) = (reached, drawn.jurisdictions.get(drawn.whose)) {

@@ -33,7 +33,7 @@ fn found(source: &CountrySource, content_type: &str, body: &[u8], headers: &[&st
     match location {
         Location::Jurisdiction(found) => topology.jurisdiction_name(found).to_owned(),
         Location::Unknown(refusal) => refusal.code().to_owned(),
-        Location::Anonymous => panic!("a source locates or refuses"),
+        Location::Anonymous | Location::Moving(_) => panic!("a source locates or refuses"),
     }
 }
 

@@ -27,6 +27,7 @@ fn question(topology: &Topology, at: &str, entry: Entry) -> Question {
         location: Location::Jurisdiction(topology.jurisdiction("us").expect("us")),
         access: Access::Read,
         reads: Reads::Nearest,
+        caught_up: None,
         unreachable: RegionSet::EMPTY,
     }
 }
@@ -34,7 +35,7 @@ fn question(topology: &Topology, at: &str, entry: Entry) -> Question {
 fn permit(topology: &Topology, liveness: &Liveness, question: &Question) -> Permit {
     match decide(topology, liveness, question) {
         Decision::Forward(permit) => permit,
-        Decision::Refuse(refusal) => panic!("{refusal:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -116,6 +117,7 @@ proptest! {
                 prop_assert_eq!(refusal, Refusal::HomeUnavailable);
                 prop_assert!(unreachable.contains(home(&topology)));
             }
+            Decision::Hold => prop_assert!(false, "nobody moves"),
         }
     }
 }

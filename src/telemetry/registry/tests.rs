@@ -258,6 +258,10 @@ fn every_counter_lands_under_its_own_name() {
         worker.tls_session(is_tls13, is_resumed);
     }
     worker.websocket_opened();
+    worker.hold_began();
+    worker.hold_began();
+    worker.hold_ended(HoldOutcome::Released, Duration::from_millis(3));
+    worker.hold_ended(HoldOutcome::Full, Duration::ZERO);
     worker.token_cache_lookup(true);
     worker.token_cache_lookup(true);
     worker.token_cache_lookup(false);
