@@ -17,6 +17,7 @@ mod commit_horizon;
 mod database;
 mod fault;
 mod monitor;
+mod position;
 mod sample;
 mod tls;
 mod url;
@@ -24,6 +25,7 @@ mod url;
 pub use database::{Database, Limits};
 pub use fault::DatabaseFault;
 pub use monitor::{Cadence, DatabaseState, Monitor};
+pub use position::{PositionKeeper, PositionSource, Questioned};
 pub use sample::{JurisdictionRow, Role, Sample};
 pub use url::{DatabaseUrl, UrlFault};
 

@@ -31,6 +31,7 @@ pub struct ControlMetrics {
     jwks_last_success: GaugeVec,
     introspections: IntCounterVec,
     introspection_duration: HistogramVec,
+    position_queries: IntCounterVec,
     config_generation: IntGauge,
     config_reloads: IntCounterVec,
     config_last_success: IntGauge,
@@ -82,6 +83,7 @@ impl ControlMetrics {
             jwks_last_success: gauges(&catalog::JWKS_LAST_SUCCESS)?,
             introspections: counters(&catalog::INTROSPECTIONS)?,
             introspection_duration: registered(registry, introspection_duration)?,
+            position_queries: counters(&catalog::POSITION_QUERIES)?,
             config_generation: registered(registry, generation)?,
             config_reloads: counters(&catalog::CONFIG_RELOADS)?,
             config_last_success: registered(registry, last_success)?,
@@ -161,6 +163,11 @@ impl ControlMetrics {
     pub fn introspected(&self, issuer: &str, result: &str, took: Duration) {
         self.introspections.with_label_values(&[issuer, result]).inc();
         self.introspection_duration.with_label_values(&[issuer]).observe(took.as_secs_f64());
+    }
+
+    /// This region's database of a jurisdiction was asked for its position; `result` is one of a fixed few words.
+    pub fn position_asked(&self, jurisdiction: &str, result: &str) {
+        self.position_queries.with_label_values(&[jurisdiction, result]).inc();
     }
 
     /// A configuration is in use from `at` on; `generation` counts those applied.
