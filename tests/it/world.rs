@@ -7,6 +7,7 @@
 mod control;
 mod databases;
 mod outages;
+mod promotion;
 mod routing;
 mod shared;
 mod sockets;
@@ -51,6 +52,7 @@ behaviours! {
         control::a_jurisdiction_is_closed_to_writes_and_opened_as_an_act,
         outages::a_home_that_is_away_is_a_warning_elsewhere,
         outages::with_all_of_the_eu_cut_off_its_data_stays_there,
+        outages::a_region_that_goes_silent_is_not_waited_for,
         outages::a_killed_api_process_is_made_up_for_by_the_other,
         outages::a_killed_gateway_takes_its_region_out_and_brings_it_back,
         outages::a_reload_under_load_refuses_nobody;
