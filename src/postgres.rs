@@ -18,14 +18,18 @@ mod database;
 mod fault;
 mod libpq;
 mod monitor;
+mod position;
 mod sample;
+mod subscription;
 mod tls;
 mod url;
 
 pub use database::{Database, Limits};
 pub use fault::{DatabaseFault, describe};
 pub use monitor::{Cadence, DatabaseState, Monitor};
+pub use position::{PositionKeeper, PositionSource, Questioned};
 pub use sample::{JurisdictionRow, Role, Sample};
+pub use subscription::{Subscription, Told};
 pub use url::{DatabaseUrl, UrlFault};
 
 #[cfg(test)]

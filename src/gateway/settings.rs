@@ -19,6 +19,8 @@ use crate::tls::{CertificateSource, CertificateStore, Certificates, DownstreamOf
 use crate::upstream::{Dial, Endpoints, SetAside};
 
 use super::health::HealthState;
+use super::position::Positions;
+use super::registers::Registers;
 use super::watch::{RegionState, Signs};
 
 /// What a gateway runs on, from one reload to the next.
@@ -28,6 +30,8 @@ pub struct Settings {
     pub hasher: SubjectHasher,
     pub labels: Arc<Labels>,
     pub tls: Tls,
+    /// Without `[register]` there are none, and claims alone answer.
+    pub registers: Option<Arc<Registers>>,
     /// Replaced as a whole by the watchers of this generation.
     pub liveness: ArcSwap<Liveness>,
     /// How far each region's databases have come; replaced as a whole, several times a second.
@@ -37,6 +41,8 @@ pub struct Settings {
     /// By endpoint of this region: whether workers have set it aside.
     set_aside: Vec<(Endpoint, Arc<SetAside>)>,
     pub health: HealthState,
+    /// How clients read their own writes; `None` without a key for it.
+    pub positions: Option<Arc<Positions>>,
     /// What other regions' gateways are told.
     pub state: ArcSwap<RegionState>,
     /// What works was known before a reload, and stays so until the new watchers have looked at everything once: a reload
@@ -104,10 +110,14 @@ impl Settings {
                 (endpoint.clone(), known.unwrap_or_default())
             })
             .collect();
+        let positions = Positions::new(&config, previous.and_then(|settings| settings.positions.as_deref()));
         let state = seen.map(|seen| seen.state.load().without_positions()).unwrap_or_default();
+        let known = seen.and_then(|seen| seen.registers.as_deref());
+        let registers = config.register.as_ref().map(|register| Arc::new(Registers::new(register, known)));
         Ok(Self {
             verifier,
             hasher,
+            registers,
             tls: Tls::load(&config, previous)?,
             liveness: ArcSwap::from_pointee(liveness),
             // Positions count while they are fresh; nothing is kept over a reload.
@@ -116,6 +126,7 @@ impl Settings {
             set_aside,
             health: seen.map(|seen| seen.health.copy()).unwrap_or_default(),
             state: ArcSwap::from_pointee(state),
+            positions,
             inherited: seen.is_some(),
             labels,
             config,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::telemetry::catalog::Kind;
-use crate::telemetry::{Access, DatabaseRole, Decision, RequestOutcome, UpstreamFailure};
+use crate::telemetry::{Access, DatabaseRole, Decision, HoldOutcome, RequestOutcome, UpstreamFailure};
 
 fn labels() -> Arc<Labels> {
     labels_named(&["us", "eu"])
@@ -67,6 +67,8 @@ fn exercised() -> Metrics {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_001),
     );
     control.introspected("https://auth.acme.com/introspect", "active", Duration::from_millis(3));
+    control.position_asked("eu", "primary");
+    control.control_call("GET /v1/table", "ok");
     control.config_applied(1, SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_002));
     metrics
 }
