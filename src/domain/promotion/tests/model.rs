@@ -298,12 +298,12 @@ impl Model {
     fn hold_loss(&mut self, made: &Plan, loss: &Loss) {
         let target = NAMES.iter().position(|name| *name == made.to).expect("a member");
         let log: BTreeSet<_> = self.servers[target].log.iter().copied().collect();
-        let lost: BTreeSet<_> = self.acknowledged.difference(&log).copied().collect();
+        let gone: BTreeSet<_> = self.acknowledged.difference(&log).copied().collect();
         match loss {
-            Loss::Nothing(why) => assert!(self.risked || lost.is_empty(), "{why:?}: {lost:?} of {self:?}"),
+            Loss::Nothing(why) => assert!(self.risked || gone.is_empty(), "{why:?}: {gone:?} of {self:?}"),
             // Writes rise in number: all that is lost came after all that is there.
             Loss::After { .. } => {
-                assert!(lost.iter().all(|lost| log.iter().all(|held| held < lost) || self.risked))
+                assert!(gone.iter().all(|one| log.iter().all(|held| held < one) || self.risked))
             }
         }
         // What is named as lost is lost; from here on it is no longer owed.
