@@ -138,6 +138,8 @@ async fn become_standby(
             // Not known is no reason not to start: a standby that has parted streams nothing, and opens nothing.
             || has_parted(region, url, control).await.unwrap_or(false);
         if parted {
+            // Until its first checkpoint a new primary's control file tells the old timeline, and `pg_rewind` believes it.
+            Session::open(region, url).await?.execute("making a checkpoint", "CHECKPOINT").await?;
             let source = url.with_database("postgres", "residency-migrate");
             rewind::rewind(directory, &source)?;
             say(out, format!("{} goes the way of {region}: what it alone had is gone", arguments.region))?;

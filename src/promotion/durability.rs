@@ -7,7 +7,7 @@
 use std::{io::Write, time::Duration};
 
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::{
     PromotionFault, SetDurability,
@@ -24,6 +24,8 @@ use crate::{
 };
 
 const POLL: Duration = Duration::from_millis(50);
+/// For a standby to confirm what changes nothing.
+const CONFIRMED: Duration = Duration::from_secs(15);
 const LOOKS: usize = 60;
 const STREAMING: &str = "SELECT application_name, sync_state FROM pg_stat_replication WHERE state = 'streaming' \
      ORDER BY application_name";
@@ -123,7 +125,18 @@ async fn restore(
     standbys: Vec<String>,
     arguments: &SetDurability,
 ) -> Result<(), PromotionFault> {
-    set_synchronous(session, &standbys).await?;
+    let before = set_synchronous(session, &standbys).await?;
+    // One that streams may still be catching up, or about to break: a commit that changes nothing tells.
+    let probe = session.application().await?;
+    let confirmed =
+        timeout(CONFIRMED, probe.batch_execute("SELECT pg_logical_emit_message(true, 'residency', 'probe')"));
+    if !matches!(confirmed.await, Ok(Ok(()))) {
+        restore_synchronous(session, &before).await?;
+        let seconds = CONFIRMED.as_secs();
+        let why =
+            format!("no standby has confirmed a commit within {seconds} s; look at its log, and try again");
+        return Err(PromotionFault::Durability(why));
+    }
     let restored = Row { durability: Durability::Remote, synchronous: standbys, ..row };
     write(session, jurisdiction, &restored, arguments).await
 }

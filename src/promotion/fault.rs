@@ -55,5 +55,5 @@ pub enum PromotionFault {
 }
 
 fn listed(refusals: &[Refusal]) -> String {
-    refusals.iter().map(|refusal| format!("\n  - {refusal}")).collect()
+    refusals.iter().flat_map(|refusal| ["\n  - ".to_owned(), refusal.to_string()]).collect()
 }

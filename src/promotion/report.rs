@@ -15,7 +15,7 @@ pub(super) fn members(cluster: &Cluster, out: &mut dyn Write) -> Result<(), Prom
         match &member.answer {
             Err(why) => say(out, format!("  {region}: no answer: {why}"))?,
             Ok(answer) => {
-                say(out, format!("  {region}: {}", described(answer, primary.as_ref() == Some(region))))?
+                say(out, format!("  {region}: {}", described(answer, primary.as_ref() == Some(region))))?;
             }
         }
     }
@@ -30,15 +30,16 @@ fn described(answer: &Answer, current: bool) -> String {
     };
     let mut text = format!("{what}, timeline {}, has {}", answer.has.timeline.0, answer.has.lsn);
     if let Some(commit) = &answer.last_commit {
-        text += &format!(", last commit replayed {commit}");
+        text.extend([", last commit replayed ", commit]);
     }
     if let Some(row) = answer.row() {
-        text += &format!(
+        let told = format!(
             "; its register: home {}, generation {}, {}",
             row.home,
             row.generation.0,
             durability_name(row.durability)
         );
+        text.push_str(&told);
     }
     if !answer.open {
         text += "; its database is closed";

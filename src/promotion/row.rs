@@ -1,7 +1,10 @@
 //! The register's row of its own jurisdiction: the commit after which gateways send writes to the new primary.
 
+use std::time::Duration;
+
 use deadpool_postgres::Client;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::{PromotionFault, session::Session};
 use crate::domain::{
@@ -9,6 +12,9 @@ use crate::domain::{
     register::Generation,
     replication_lag::LogPosition,
 };
+
+/// For a standby to follow and to confirm.
+const COMMIT: Duration = Duration::from_mins(1);
 
 const PROMOTED: &str = "UPDATE residency.jurisdiction SET home = $3, generation = generation + 1, durability = $4, \
      synchronous = $5, history = history || jsonb_build_array($6::text::jsonb || jsonb_build_object('at', clock_timestamp())) \
@@ -77,7 +83,14 @@ async fn write(
         return Err(PromotionFault::Moved { expected: expected.0, found });
     };
     session.told(DOING, transaction.execute(ACT, &[&kind, &detail.to_string(), &by]).await)?;
-    session.told(DOING, transaction.commit().await)?;
+    // A server's own limit on statements does not end a commit's wait for standbys.
+    let committed = timeout(COMMIT, transaction.commit()).await.map_err(|_| PromotionFault::Late {
+        region: session.region.clone(),
+        what: "no standby has confirmed the register's row",
+        seconds: COMMIT.as_secs(),
+        remedy: "bring a standby back, or give the durability up by name, and run the same command again",
+    })?;
+    session.told(DOING, committed)?;
     Ok(Generation(u64::try_from(updated.get::<_, i64>(0)).unwrap_or_default()))
 }
 

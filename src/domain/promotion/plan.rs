@@ -182,7 +182,7 @@ fn misnamed(cluster: &Cluster, request: &Request) -> Vec<Refusal> {
             _ if *left == request.to => refusals.push(Refusal::WithoutTarget { region }),
             None => refusals.push(Refusal::WithoutNobody { region, jurisdiction: jurisdiction() }),
             Some(Ok(_)) if cluster.primary().is_some_and(|(primary, _)| primary == left) => {
-                refusals.push(Refusal::WithoutPrimary { region })
+                refusals.push(Refusal::WithoutPrimary { region });
             }
             Some(_) => {}
         }
