@@ -102,13 +102,14 @@ impl Report {
     pub fn text(&self) -> String {
         let mut text = format!(
             "\n{} requests at {} a second, {} writes acknowledged, {} deliveries\n\n\
-             {:<19}{:>6}{:>8}{:>7}{:>8}{:>8}{:>9}{:>6}{:>6}{:>9}{:>9}\n",
+             {:<19}{:>6}{:>6}{:>8}{:>7}{:>8}{:>8}{:>9}{:>6}{:>6}{:>9}{:>9}\n",
             self.requests,
             self.rate,
             self.acknowledged_writes,
             self.deliveries,
             "phase",
             "s",
+            "act s",
             "asked",
             "us err",
             "eu err",
@@ -127,9 +128,10 @@ impl Report {
         for account in &self.phases {
             let _ = writeln!(
                 text,
-                "{:<19}{:>6.0}{:>8}{:>7}{:>8}{:>8.1}{:>9.1}{:>6}{:>6}{:>9}{:>9}",
+                "{:<19}{:>6.0}{:>6.1}{:>8}{:>7}{:>8}{:>8.1}{:>9.1}{:>6}{:>6}{:>9}{:>9}",
                 account.phase.name(),
                 account.lasted_s,
+                account.act_s,
                 account.requests,
                 count(account, Jurisdiction::Us),
                 count(account, Jurisdiction::Eu),

@@ -159,7 +159,7 @@ impl Script {
 
     /// Whether commits of `eu` wait for a standby.
     async fn durability(&self, to: &str) -> Result<()> {
-        let words = ["durability", "--jurisdiction", Jurisdiction::Eu.name(), to];
+        let words = ["durability", "--jurisdiction", Jurisdiction::Eu.name(), "--reason", "game day", to];
         let output = self.world.migrate(Region::EuFrankfurt, &words).await?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Ok(())
