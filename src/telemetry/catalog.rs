@@ -167,6 +167,33 @@ pub(super) static INTROSPECTION_DURATION: Family = Family {
     help: "Time from a question to an issuer about a token to its answer or its end without one.",
 };
 
+// Reading one's own writes.
+pub(super) static POSITION_WRITES: Family = counter(
+    "residency_position_writes_total",
+    &["outcome"],
+    "Writes, by how their position was found: learned from the primary, said by the api; or not: streamed, failed, lost, unknown.",
+);
+pub(super) static POSITION_WAITS: Family = counter(
+    "residency_position_waits_total",
+    &["outcome"],
+    "Reads that waited for this region's replica: caught-up, or still behind when their time was over.",
+);
+pub(super) static POSITION_HOME: Family = counter(
+    "residency_position_home_total",
+    &["reason"],
+    "Reads that only the home may answer, or that went there: behind, pinned, unverified, foreign.",
+);
+pub(super) static POSITION_FAULTS: Family = counter(
+    "residency_position_faults_total",
+    &["fault"],
+    "Positions that are none: malformed, signature, cluster (of a client's token), api (of an API's header).",
+);
+pub(super) static POSITION_QUERIES: Family = counter(
+    "residency_position_queries_total",
+    &["jurisdiction", "result"],
+    "Questions to this region's database for its position: it answered as primary or as replica, or failed.",
+);
+
 // Control plane.
 pub(super) static REPLICATION_LAG: Family = gauge(
     "residency_replication_lag_seconds",
@@ -315,6 +342,11 @@ pub static ALL: &[&Family] = &[
     &JWKS_LAST_SUCCESS,
     &INTROSPECTIONS,
     &INTROSPECTION_DURATION,
+    &POSITION_WRITES,
+    &POSITION_WAITS,
+    &POSITION_HOME,
+    &POSITION_FAULTS,
+    &POSITION_QUERIES,
     &REPLICATION_LAG,
     &DATABASE_UP,
     &DATABASE_ROLE,

@@ -37,6 +37,7 @@ pub struct ControlMetrics {
     register_alarms: IntCounterVec,
     register_rows_refused: IntCounterVec,
     snapshots_refused: IntCounterVec,
+    position_queries: IntCounterVec,
     config_generation: IntGauge,
     config_reloads: IntCounterVec,
     config_last_success: IntGauge,
@@ -94,6 +95,7 @@ impl ControlMetrics {
             register_alarms: counters(&catalog::REGISTER_ALARMS)?,
             register_rows_refused: counters(&catalog::REGISTER_ROWS_REFUSED)?,
             snapshots_refused: counters(&catalog::TABLE_SNAPSHOTS_REFUSED)?,
+            position_queries: counters(&catalog::POSITION_QUERIES)?,
             config_generation: registered(registry, generation)?,
             config_reloads: counters(&catalog::CONFIG_RELOADS)?,
             config_last_success: registered(registry, last_success)?,
@@ -205,6 +207,11 @@ impl ControlMetrics {
     /// The routing table's snapshot could not be used, or not be written; `reason` is one of a fixed few words.
     pub fn snapshot_refused(&self, reason: &str) {
         self.snapshots_refused.with_label_values(&[reason]).inc();
+    }
+
+    /// This region's database of a jurisdiction was asked for its position; `result` is one of a fixed few words.
+    pub fn position_asked(&self, jurisdiction: &str, result: &str) {
+        self.position_queries.with_label_values(&[jurisdiction, result]).inc();
     }
 
     /// A configuration is in use from `at` on; `generation` counts those applied.
