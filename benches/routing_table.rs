@@ -33,7 +33,8 @@ const MIB: f64 = 1024.0 * 1024.0;
 
 fn main() {
     // `cargo test --benches` runs this, too; a tenth of a percent of it shows that it works.
-    let entries = if std::env::args().any(|argument| argument == "--bench") { ENTRIES } else { ENTRIES / 1000 };
+    let entries =
+        if std::env::args().any(|argument| argument == "--bench") { ENTRIES } else { ENTRIES / 1000 };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let topology = topology();
     let us = topology.jurisdiction("us").expect("there");
@@ -85,7 +86,8 @@ async fn change(writer: &Arc<TableWriter>, us: JurisdictionId, entries: usize) -
     let mut packing = std::pin::pin!(packing);
     let mut latencies = Vec::with_capacity(CHANGES);
     for number in 0..CHANGES.min(entries) as u64 {
-        let change = Change { register: us, key: key(number * 33 % entries as u64), entry: Some(entry(us, 2)) };
+        let change =
+            Change { register: us, key: key(number * 33 % entries as u64), entry: Some(entry(us, 2)) };
         let start = clock::now();
         writer.apply([change]);
         latencies.push(start.elapsed());
@@ -135,7 +137,12 @@ impl Reading {
         let mut pauses = self.thread.join().expect("it reads");
         pauses.sort_unstable();
         let at = |of: f64| pauses[((pauses.len() - 1) as f64 * of) as usize].as_secs_f64() * 1e6;
-        println!("  a reader beside {during}: p50 {:.2} µs, p99.99 {:.1} µs, longest {:.0} µs", at(0.5), at(0.9999), at(1.0));
+        println!(
+            "  a reader beside {during}: p50 {:.2} µs, p99.99 {:.1} µs, longest {:.0} µs",
+            at(0.5),
+            at(0.9999),
+            at(1.0)
+        );
     }
 }
 
@@ -153,7 +160,7 @@ fn load(us: JurisdictionId, entries: usize) -> RegisterLoad {
     let mut keys: Vec<SubjectKey> = (0..entries as u64).map(key).collect();
     keys.sort_unstable();
     let mut load = RegisterLoad::new(us, entries);
-    keys.iter().for_each(|key| assert!(load.push(*key, entry(us, 1)), "random keys differ"));
+    assert!(keys.iter().all(|key| load.push(*key, entry(us, 1))), "random keys differ");
     load
 }
 
@@ -182,7 +189,8 @@ fn entry(us: JurisdictionId, generation: u64) -> RegisterEntry {
 
 fn topology() -> Topology {
     let region = RegionSpec { name: "here".to_owned(), nearest: Vec::new() };
-    let us = JurisdictionSpec { name: "us".to_owned(), home: "here".to_owned(), ..JurisdictionSpec::default() };
+    let us =
+        JurisdictionSpec { name: "us".to_owned(), home: "here".to_owned(), ..JurisdictionSpec::default() };
     Topology::new(vec![region], &[us], Mode::Enforce).expect("valid")
 }
 

@@ -23,10 +23,13 @@ mod table;
 mod writer;
 
 pub use cursor::{Cursor, Height, SourceIdentity, TooLow};
-pub use follow::{Follower, FollowSettings, Freshness, GatewayIdentity, Member, RegisterHandle, RegisterView, Report, Shared, Stage, TooManyReports};
 pub use file::{FileFault, FileFollower};
-pub use registers::{Registers, RegistersSettings, Source};
+pub use follow::{
+    FollowSettings, Follower, Freshness, GatewayIdentity, Member, RegisterHandle, RegisterView, Report,
+    Shared, Stage, TooManyReports,
+};
 pub use keys::{KeyId, KeyKind, RegisterKeys, SubjectKeys, normalise};
+pub use registers::{Registers, RegistersSettings, Source};
 pub use snapshot::{Progress, SnapshotFault, SnapshotFile};
 pub use table::Table;
 pub use writer::{Applied, Change, RegisterLoad, TableWriter};

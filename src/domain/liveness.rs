@@ -51,7 +51,11 @@ impl Liveness {
     }
 
     pub fn new(topology: &Topology, observe: impl FnMut(JurisdictionId) -> JurisdictionLiveness) -> Self {
-        Self { jurisdictions: topology.jurisdictions().map(observe).collect(), measured: None, gone: RegionSet::EMPTY }
+        Self {
+            jurisdictions: topology.jurisdictions().map(observe).collect(),
+            measured: None,
+            gone: RegionSet::EMPTY,
+        }
     }
 
     /// The same, with these regions known to answer nothing.

@@ -167,7 +167,10 @@ fn explain(config: &Config, arguments: &Arguments) -> anyhow::Result<String> {
             lines.extend(content.reader_of_refusals(config.cors_of(rule)));
         }
     }
-    lines.push("assumed       every region alive, every replica fresh, every home where the configuration has it".to_owned());
+    lines.push(
+        "assumed       every region alive, every replica fresh, every home where the configuration has it"
+            .to_owned(),
+    );
     Ok(lines.join("\n") + "\n")
 }
 

@@ -107,8 +107,7 @@ impl Settings {
                 (endpoint.clone(), known.unwrap_or_default())
             })
             .collect();
-        let positions =
-            Positions::new(&config, previous.and_then(|settings| settings.positions.as_deref()));
+        let positions = Positions::new(&config, previous.and_then(|settings| settings.positions.as_deref()));
         let state = seen.map(|seen| seen.state.load().without_positions()).unwrap_or_default();
         Ok(Self {
             verifier,

@@ -21,13 +21,7 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{
-    DatabaseFault, Limits,
-    database::session_config,
-    fault::describe,
-    tls,
-    url::DatabaseUrl,
-};
+use super::{DatabaseFault, Limits, database::session_config, fault::describe, tls, url::DatabaseUrl};
 
 /// Notifications that may wait to be fetched.
 const WAITING: usize = 4096;

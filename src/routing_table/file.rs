@@ -48,7 +48,9 @@ pub enum FileFault {
     TooLarge(u64),
     #[error("entry {entry}: {reason}")]
     Entry { entry: usize, reason: String },
-    #[error("entry {0}: exactly one of subject, identifier and hash is needed; a hash has 32 hexadecimal digits")]
+    #[error(
+        "entry {0}: exactly one of subject, identifier and hash is needed; a hash has 32 hexadecimal digits"
+    )]
     Whose(usize),
     #[error("entry {0} is of the same subject or identifier as one before")]
     Twice(usize),
@@ -152,7 +154,9 @@ impl FileFollower {
             let rows = read(&path, &topology, &keys, jurisdiction)?;
             if Stamp::of(&path)? == stamp { Ok(Some((stamp, rows))) } else { Err(FileFault::Unsteady) }
         });
-        let Some((stamp, (rows, faults))) = reading.await.expect("reading does not panic")? else { return Ok(()) };
+        let Some((stamp, (rows, faults))) = reading.await.expect("reading does not panic")? else {
+            return Ok(());
+        };
         let name = self.shared.topology.jurisdiction_name(self.jurisdiction);
         for fault in faults {
             self.shared.metrics.control().register_row_refused(name, fault.label());

@@ -211,7 +211,8 @@ impl Follower {
             let standing = standing.as_ref()?;
             let admitted = known.is_none_or(|known| known.admits(&standing.height).is_ok());
             (!standing.recovering && standing.jurisdiction == *self.name && admitted).then(|| {
-                let same = known.is_some_and(|known| known.system_identifier == standing.height.system_identifier);
+                let same =
+                    known.is_some_and(|known| known.system_identifier == standing.height.system_identifier);
                 (standing.height.rank(), same, std::cmp::Reverse(place))
             })
         });

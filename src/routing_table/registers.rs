@@ -4,11 +4,7 @@
 //! - A snapshot is written only by who read it or found it unusable; one that can't be used costs nothing but a load.
 //! - When told to stop: followers leave their registers, then the last snapshot is written.
 
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use tokio::{
@@ -113,7 +109,8 @@ impl Registers {
                 }
                 Source::Members(members) => {
                     let (members, outside, gateway) = (members.clone(), *outside, settings.gateway.clone());
-                    let follow = FollowSettings { jurisdiction, members, outside, poll, stale_after, gateway };
+                    let follow =
+                        FollowSettings { jurisdiction, members, outside, poll, stale_after, gateway };
                     let (follower, handle) = Follower::new(follow, shared.clone(), progress);
                     (AnyFollower::Members(Box::new(follower)), handle)
                 }
@@ -219,6 +216,7 @@ impl Registers {
 
 /// Nothing known yet.
 fn fresh(settings: &RegistersSettings) -> (TableWriter, Vec<Progress>) {
-    let progress = settings.sources.iter().map(|(_, outside)| Progress { outside: *outside, ..Progress::default() });
+    let progress =
+        settings.sources.iter().map(|(_, outside)| Progress { outside: *outside, ..Progress::default() });
     (TableWriter::new(), progress.collect())
 }

@@ -193,7 +193,8 @@ pub(super) fn sweep(
             && !watched.conduct.get().is_out_for_now();
         let is_to_be_asked = is_quiet || watched.conduct.get().is_to_be_asked(now);
         // HTTP/2 connections have a watch of their own.
-        if !is_to_be_asked || watched.asking.get() || target.endpoint().protocol() == UpstreamProtocol::Http2 {
+        if !is_to_be_asked || watched.asking.get() || target.endpoint().protocol() == UpstreamProtocol::Http2
+        {
             continue;
         }
         watched.asking.set(true);

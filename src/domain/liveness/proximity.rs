@@ -79,10 +79,8 @@ impl Proximity {
 
     /// Puts the measured ones in order, in the places that they have.
     fn sort(&mut self) {
-        let mut nearest: Vec<(Duration, RegionId)> = self.order[1..]
-            .iter()
-            .filter_map(|&region| Some((self.round_trip(region)?, region)))
-            .collect();
+        let mut nearest: Vec<(Duration, RegionId)> =
+            self.order[1..].iter().filter_map(|&region| Some((self.round_trip(region)?, region))).collect();
         // Stable: what is equally near stays as it is.
         nearest.sort_by_key(|(round_trip, _)| *round_trip);
         let mut nearest = nearest.into_iter();

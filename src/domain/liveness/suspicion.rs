@@ -36,7 +36,10 @@ enum State {
     Unheard,
     Alive,
     /// Since when, and good answers to what was asked since.
-    Dead { since: Duration, answers: u32 },
+    Dead {
+        since: Duration,
+        answers: u32,
+    },
 }
 
 /// What is to be believed.

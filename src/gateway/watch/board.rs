@@ -198,7 +198,12 @@ impl Board {
                 let said = row.map(|row| row.generation.0);
                 let (home, generation) = (topology.region_name(known.home), known.generation.0);
                 tracing::error!(
-                    jurisdiction = name, said_in = at, said, home, generation, kind,
+                    jurisdiction = name,
+                    said_in = at,
+                    said,
+                    home,
+                    generation,
+                    kind,
                     "a database contradicts what is known of its jurisdiction's home; the home stays"
                 );
             }
@@ -293,9 +298,10 @@ impl Board {
                 Some(sample) => self.lag.borrow()[jurisdiction.index()].lag(since_start, sample.position),
                 None => Lag::Unknown,
             };
-            let doubted = settings.signs.write_refused_at(*jurisdiction).is_some_and(|refused| {
-                sample.is_none_or(|sample| sample.sampled_at <= refused)
-            });
+            let doubted = settings
+                .signs
+                .write_refused_at(*jurisdiction)
+                .is_some_and(|refused| sample.is_none_or(|sample| sample.sampled_at <= refused));
             databases[jurisdiction.index()] = Some(Own {
                 fresh: matches!(lag, Lag::Known(lag) if lag < config.health.lag_limit),
                 durability: sample.and_then(|sample| sample.jurisdiction.as_ref()).map(durability),

@@ -60,28 +60,35 @@ impl View {
         let check = |measured: &str, status| {
             Check::new(format!("postgres-{name}:{measured}"), Depth::Db, status).of(jurisdiction)
         };
-        let connection =
-            match own.state.sample() {
-                Some(_) if own.stale => check("connection", Status::Fail).output(format!(
-                    "a primary that has missed a promotion: generation {} has its home in {home}",
-                    known.generation.0
-                )),
-                Some(_) if own.is_primary() == is_home => check("connection", Status::Pass),
-                Some(_) if own.is_primary() => {
-                    check("connection", Status::Warn).output(format!("a primary, and the home is {home}"))
-                }
-                Some(_) => check("connection", Status::Fail).output("a replica where the home's primary should be"),
-                None => check("connection", Status::Fail).output(match &own.state {
-                    DatabaseState::Unreachable { reason, .. } => reason.to_string(),
-                    _ => "not connected yet".to_owned(),
-                }),
-            };
+        let connection = match own.state.sample() {
+            Some(_) if own.stale => check("connection", Status::Fail).output(format!(
+                "a primary that has missed a promotion: generation {} has its home in {home}",
+                known.generation.0
+            )),
+            Some(_) if own.is_primary() == is_home => check("connection", Status::Pass),
+            Some(_) if own.is_primary() => {
+                check("connection", Status::Warn).output(format!("a primary, and the home is {home}"))
+            }
+            Some(_) => {
+                check("connection", Status::Fail).output("a replica where the home's primary should be")
+            }
+            None => check("connection", Status::Fail).output(match &own.state {
+                DatabaseState::Unreachable { reason, .. } => reason.to_string(),
+                _ => "not connected yet".to_owned(),
+            }),
+        };
         checks.push(connection);
         if known.read_only {
-            checks.push(check("writes", Status::Warn).output("closed to writes: residency.jurisdiction.read_only"));
+            checks.push(
+                check("writes", Status::Warn).output("closed to writes: residency.jurisdiction.read_only"),
+            );
         }
-        if own.durability.as_deref() == Some("async") && topology.durability(jurisdiction) == Durability::Remote {
-            checks.push(check("durability", Status::Warn).output("relaxed to async; the configuration says remote"));
+        if own.durability.as_deref() == Some("async")
+            && topology.durability(jurisdiction) == Durability::Remote
+        {
+            checks.push(
+                check("durability", Status::Warn).output("relaxed to async; the configuration says remote"),
+            );
         }
         if is_home || own.state.sample().is_none() {
             return;
@@ -92,10 +99,8 @@ impl View {
                 let status = if lag < limit { Status::Pass } else { Status::Fail };
                 check("replication-lag", status).observed(lag.as_millis() as u64, "ms")
             }
-            Lag::Unknown => check("replication-lag", Status::Warn).output(format!(
-                "unknown: the primary in {} does not answer",
-                home
-            )),
+            Lag::Unknown => check("replication-lag", Status::Warn)
+                .output(format!("unknown: the primary in {} does not answer", home)),
         });
     }
 }

@@ -84,11 +84,7 @@ impl RowSaid {
     /// In this gateway's terms.
     pub fn row(&self, topology: &Topology) -> HomeRow {
         let Self { home, generation, read_only, .. } = self;
-        HomeRow {
-            home: topology.region(home),
-            generation: Generation(*generation),
-            read_only: *read_only,
-        }
+        HomeRow { home: topology.region(home), generation: Generation(*generation), read_only: *read_only }
     }
 }
 

@@ -14,7 +14,8 @@ use crate::{
 };
 
 fn keys() -> RegisterKeys {
-    let (subjects, identifiers) = (Secret::new(b"subjects".as_slice()), Secret::new(b"identifiers".as_slice()));
+    let (subjects, identifiers) =
+        (Secret::new(b"subjects".as_slice()), Secret::new(b"identifiers".as_slice()));
     RegisterKeys::new((&subjects, None), (&identifiers, None))
 }
 
@@ -86,7 +87,7 @@ async fn a_file_is_read_again_when_it_has_changed() {
         stop: stop.clone(),
     };
     let us = topology.jurisdiction("us").expect("there");
-    let (hour, minute) = (Duration::from_secs(3600), Duration::from_secs(60));
+    let (hour, minute) = (Duration::from_hours(1), Duration::from_mins(1));
     let (follower, handle) = FileFollower::new(us, path.clone(), hour, minute, shared);
     let metrics = Arc::clone(&follower.shared.metrics);
     let running = tokio::spawn(follower.run());

@@ -20,8 +20,8 @@ use super::{
     handle::{Report, Stage},
     scout::{Sightings, answer_fault, ask},
     statements::{
-        CHANGES, CHANGES_ROW, HEARTBEAT, KEYS, LEAVE, LISTEN, PAGE, PAGE_ROW, REGISTER, REPORT, Standing, row,
-        standing,
+        CHANGES, CHANGES_ROW, HEARTBEAT, KEYS, LEAVE, LISTEN, PAGE, PAGE_ROW, REGISTER, REPORT, Standing,
+        row, standing,
     },
 };
 use crate::{
@@ -85,7 +85,8 @@ impl<'a> Session<'a> {
         place: usize,
         member: &Member,
     ) -> Result<Self, End> {
-        let limits = Limits { connect_timeout: DEADLINE, statement_timeout: PAGE_DEADLINE, ..Limits::default() };
+        let limits =
+            Limits { connect_timeout: DEADLINE, statement_timeout: PAGE_DEADLINE, ..Limits::default() };
         let database = Subscription::connect(&member.url, limits).await?;
         database.run(LISTEN, DEADLINE).await?;
         let mut session = Self { follower, place, database, heard_at: clock::now() };
@@ -152,7 +153,10 @@ impl<'a> Session<'a> {
                     self.report(report).await?;
                 }
                 Event::Sighting => {
-                    if self.follower.best(&sightings.borrow_and_update()).is_some_and(|best| best != self.place)
+                    if self
+                        .follower
+                        .best(&sightings.borrow_and_update())
+                        .is_some_and(|best| best != self.place)
                     {
                         return Ok(End::Overtaken);
                     }
@@ -284,9 +288,10 @@ impl<'a> Session<'a> {
             }
             let first = first.get_or_insert(standing);
             for answer in &page {
-                let Some(row) = row(answer, CHANGES_ROW).map_err(|error| self.unread(&error))? else { continue };
-                let by: String =
-                    answer.try_get(CHANGES_ROW + 11).map_err(|error| self.unread(&error))?;
+                let Some(row) = row(answer, CHANGES_ROW).map_err(|error| self.unread(&error))? else {
+                    continue;
+                };
+                let by: String = answer.try_get(CHANGES_ROW + 11).map_err(|error| self.unread(&error))?;
                 after = (by, hash(&row.hash).map(|SubjectKey(key)| key.to_vec()).unwrap_or_default());
                 changes.extend(self.change(&row, notices));
             }
@@ -383,8 +388,15 @@ impl<'a> Session<'a> {
     }
 
     async fn know_keys(&self) -> Result<(), End> {
-        for answer in self.database.ask(KEYS, &[], DEADLINE).await?.chunk_by(|a, b| a.get::<_, i16>(0) == b.get::<_, i16>(0)) {
-            let Some(kind) = answer.first().and_then(|first| KeyKind::numbered(first.get(0))) else { continue };
+        for answer in self
+            .database
+            .ask(KEYS, &[], DEADLINE)
+            .await?
+            .chunk_by(|a, b| a.get::<_, i16>(0) == b.get::<_, i16>(0))
+        {
+            let Some(kind) = answer.first().and_then(|first| KeyKind::numbered(first.get(0))) else {
+                continue;
+            };
             let ours = self.follower.keys.of(kind);
             if !answer.iter().any(|row| ours.ids().any(|id| id.as_str() == row.get::<_, &str>(1))) {
                 return Err(End::Keys);

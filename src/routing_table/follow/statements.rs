@@ -87,7 +87,8 @@ pub(super) struct Standing {
 pub(super) fn standing(answer: &Answer) -> Result<Standing, tokio_postgres::Error> {
     // Postgres has no unsigned numbers; the identifier is one.
     let system_identifier = answer.try_get::<_, i64>("system_identifier")?.cast_unsigned();
-    let timeline = Timeline(answer.try_get::<_, Option<i32>>("timeline")?.unwrap_or_default().cast_unsigned());
+    let timeline =
+        Timeline(answer.try_get::<_, Option<i32>>("timeline")?.unwrap_or_default().cast_unsigned());
     let generation = Generation(answer.try_get::<_, i64>("generation")?.cast_unsigned());
     let xmin: String = answer.try_get("xmin")?;
     Ok(Standing {
@@ -116,7 +117,9 @@ pub(super) fn row(answer: &Answer, first: usize) -> Result<Option<Row>, tokio_po
         move_id: answer.try_get(first + 5)?,
         attempt: answer.try_get::<_, i32>(first + 6)?.cast_unsigned(),
         claim_answers: answer.try_get(first + 7)?,
-        floor: floor_timeline.zip(floor_lsn).map(|(timeline, lsn)| (timeline.cast_unsigned(), lsn.to_string())),
+        floor: floor_timeline
+            .zip(floor_lsn)
+            .map(|(timeline, lsn)| (timeline.cast_unsigned(), lsn.to_string())),
         deleted: answer.try_get(first + 10)?,
     }))
 }

@@ -18,15 +18,16 @@ use crate::{
 };
 
 /// Enough for a busy machine; a test that gets here has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// So long that a test in which only a poll could have told has failed.
-const NEVER: Duration = Duration::from_secs(3600);
+const NEVER: Duration = Duration::from_hours(1);
 const SOON: Duration = Duration::from_millis(50);
 
 const SCHEMA: &str = include_str!("tests/register.sql");
 
 fn keys() -> RegisterKeys {
-    let (subjects, identifiers) = (Secret::new(b"subjects".as_slice()), Secret::new(b"identifiers".as_slice()));
+    let (subjects, identifiers) =
+        (Secret::new(b"subjects".as_slice()), Secret::new(b"identifiers".as_slice()));
     RegisterKeys::new((&subjects, None), (&identifiers, None))
 }
 
@@ -122,10 +123,9 @@ impl Following {
 
     async fn seen(&self, what: &str, wanted: impl Fn(&RegisterView) -> bool) -> RegisterView {
         let mut view = self.handle.watch();
-        match tokio::time::timeout(PATIENCE, view.wait_for(|view| wanted(view))).await {
-            Ok(seen) => seen.expect("it runs").clone(),
-            Err(_) => panic!("never {what}: {:?}", self.handle.view()),
-        }
+        let seen = tokio::time::timeout(PATIENCE, view.wait_for(|view| wanted(view))).await.ok();
+        let seen = seen.map(|seen| seen.expect("it runs").clone());
+        seen.unwrap_or_else(|| panic!("never {what}: {:?}", self.handle.view()))
     }
 
     async fn followed(&self) -> RegisterView {
@@ -250,7 +250,10 @@ async fn a_promotion_in_between_is_followed_although_its_transactions_have_lower
     primary.kill();
     standby.promote().await;
     let client = standby.session().await;
-    client.batch_execute("UPDATE residency.jurisdiction SET generation = 2, home = 'eu'").await.expect("valid");
+    client
+        .batch_execute("UPDATE residency.jurisdiction SET generation = 2, home = 'eu'")
+        .await
+        .expect("valid");
     put(&client, 3, "home", 1).await;
     let after = following.seen("promoted", |view| view.region.as_deref() == Some("region-1")).await;
     following.refreshed().await;
@@ -376,7 +379,10 @@ async fn a_gateway_registers_reports_and_leaves() {
         assert!(start.elapsed() < PATIENCE, "never drained");
     }
     // Thrown out by mistake: it comes back by itself, and what it has done is known again.
-    client.batch_execute("DELETE FROM residency.gateway; DELETE FROM residency.gateway_report").await.expect("valid");
+    client
+        .batch_execute("DELETE FROM residency.gateway; DELETE FROM residency.gateway_report")
+        .await
+        .expect("valid");
     while asked(drained).await != 1 {
         assert!(start.elapsed() < PATIENCE, "never again");
     }
@@ -392,8 +398,13 @@ async fn keys_that_the_register_does_not_know_are_found_at_once() {
     let following = Following::new(&[&primary], SOON);
     let view = following.seen("refused", |view| view.keys_differ).await;
     assert!(view.current_at.is_none() && view.fault.expect("why").contains("register.subject_key"));
-    following.until("counted", |it| it.counted(r#"residency_register_alarms_total{alarm="keys",jurisdiction="us"} 1"#)).await;
-    let ours = format!("INSERT INTO residency.register_key VALUES (1, '{}', false)", keys().subjects.current().id());
+    following
+        .until("counted", |it| {
+            it.counted(r#"residency_register_alarms_total{alarm="keys",jurisdiction="us"} 1"#)
+        })
+        .await;
+    let ours =
+        format!("INSERT INTO residency.register_key VALUES (1, '{}', false)", keys().subjects.current().id());
     primary.sql(&[&ours]).await;
     assert!(!following.followed().await.keys_differ);
     following.stopped().await;
@@ -405,13 +416,19 @@ async fn a_row_of_an_unknown_jurisdiction_refuses_its_subject_and_nothing_else()
     let client = primary.session().await;
     put(&client, 1, "pending", 1).await;
     put(&client, 2, "home", 1).await;
-    client.batch_execute("UPDATE residency.register SET toward = 'mars' WHERE state = 'pending'").await.expect("valid");
+    client
+        .batch_execute("UPDATE residency.register SET toward = 'mars' WHERE state = 'pending'")
+        .await
+        .expect("valid");
     let following = Following::new(&[&primary], NEVER);
     following.followed().await;
     let placed = |subject| following.writer.table().get(&key(subject)).and_then(|entry| entry.placed());
     assert_eq!(placed(1), Some(Placed::Unknown));
     assert!(matches!(placed(2), Some(Placed::At(_))));
-    assert!(following.counted(r#"residency_register_rows_refused_total{fault="jurisdiction",jurisdiction="us"} 1"#));
+    assert!(
+        following
+            .counted(r#"residency_register_rows_refused_total{fault="jurisdiction",jurisdiction="us"} 1"#)
+    );
     following.stopped().await;
 }
 
@@ -434,9 +451,14 @@ async fn a_large_register_is_loaded_page_by_page_while_it_changes() {
     outside.refreshed().await;
     assert_eq!(inside.writer.table().len(), 50_000);
     assert_eq!(outside.writer.table().len(), 5_000);
-    for row in client.query("SELECT hash, generation, claim_answers FROM residency.register", &[]).await.expect("valid") {
+    for row in client
+        .query("SELECT hash, generation, claim_answers FROM residency.register", &[])
+        .await
+        .expect("valid")
+    {
         let key = SubjectKey(row.get::<_, &[u8]>(0).try_into().expect("16 bytes"));
-        let generation = |it: &Following| it.writer.table().get(&key).map(|entry| entry.generation.0.cast_signed());
+        let generation =
+            |it: &Following| it.writer.table().get(&key).map(|entry| entry.generation.0.cast_signed());
         let expected: i64 = row.get(1);
         assert_eq!(generation(&inside), Some(expected));
         assert_eq!(generation(&outside), (!row.get::<_, bool>(2)).then_some(expected));
