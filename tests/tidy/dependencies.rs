@@ -221,6 +221,7 @@ fn a_row_that_nobody_needs_and_a_folder_without_a_row_are_found() {
             "use crate::{auth::IssuerPolicy, postgres::DatabaseUrl, tls::served_name};",
         ),
         Source::new("src/upstream.rs", "use crate::{config::Endpoint, http1::RequestHead, telemetry};"),
+        Source::new("src/routing_table/follow.rs", "use crate::{postgres::DatabaseUrl, telemetry::Metrics};"),
     ];
     assert_eq!(findings_of_table(&used), Vec::<String>::new());
     assert_eq!(findings_of_table(&used[1..]).len(), 1);
