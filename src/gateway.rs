@@ -23,6 +23,7 @@ mod listener;
 mod multiplex;
 mod own_paths;
 mod peek;
+mod position;
 mod presence;
 mod problem;
 mod record;

@@ -227,6 +227,9 @@ fn attend(gateway: &Arc<Gateway>, settings: &Arc<Settings>) -> CancellationToken
     }
     count_certificates(gateway, settings);
     ask_issuer(gateway, settings);
+    if let Some(positions) = &settings.positions {
+        positions.attend(gateway, &cancel);
+    }
     let (gateway, settings, token) = (Arc::clone(gateway), Arc::clone(settings), cancel.clone());
     tokio::task::spawn_local(async move {
         token.run_until_cancelled(count_keys_forever(&gateway, &settings)).await

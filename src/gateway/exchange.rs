@@ -13,6 +13,7 @@ use super::headers::{self, Seen};
 use super::identify::{Known, known_identity, verify};
 use super::own_paths;
 use super::peek::{self, Read};
+use super::position::Presented;
 use super::problem::Problem;
 use super::record::Record;
 use super::reply::Reply;
@@ -63,9 +64,19 @@ pub async fn exchange(worker: &Rc<Worker>, client: &Rc<Client>, request: Request
     };
     let answered = answered.unwrap_or_else(|| Err(too_late(&generation, &ending.record)));
     client.activity.enter(Phase::Streaming);
+    let give = |record: &mut Record, reply: &mut Reply| {
+        if let Some(positions) = &generation.settings.positions {
+            let fields = &mut reply.head.fields;
+            positions.attach(&mut record.positions, entry, client.peer.secure, fields, &generation.metrics);
+        }
+    };
     match answered {
-        Ok(Answer::Plain(reply)) => Outcome::Reply(reply.ending(ending)),
-        Ok(Answer::Upgraded(reply, upstream)) => {
+        Ok(Answer::Plain(mut reply)) => {
+            give(&mut ending.record, &mut reply);
+            Outcome::Reply(reply.ending(ending))
+        }
+        Ok(Answer::Upgraded(mut reply, upstream)) => {
+            give(&mut ending.record, &mut reply);
             ending.record.status = reply.head.status.as_u16();
             Outcome::Upgrade(reply, Box::new(Tunnel { upstream, ending }))
         }
@@ -73,10 +84,11 @@ pub async fn exchange(worker: &Rc<Worker>, client: &Rc<Client>, request: Request
             ending.record.refuse(problem);
             let rule = ending.record.route.map(|index| &config.routes.rules()[index]);
             let reply = problem.reply();
-            let reply = match script {
+            let mut reply = match script {
                 Some(script) => script.may_read(config, rule, reply),
                 None => reply,
             };
+            give(&mut ending.record, &mut reply);
             Outcome::Reply(reply.ending(ending))
         }
     }
@@ -101,6 +113,9 @@ async fn answer(
     let Request { mut head, mut body } = request;
     let entry = client.peer.entry;
     let peer_believed = entry == Entry::Hop || is_believed(generation, client);
+    let positions = generation.settings.positions.as_ref();
+    let presented =
+        positions.map(|positions| Presented::take(positions, &mut head.fields, &generation.metrics));
     let seen = headers::strip(&mut head.fields, peer_believed);
     normalise(&mut head, &seen).inspect_err(|_| record.last = true)?;
 
@@ -129,11 +144,12 @@ async fn answer(
     };
     record.access = access;
     let verified = matches!(known, Ok(Some(_)));
-    let mut subject = None;
+    let (mut subject, mut slot) = (None, None);
     let location = match known {
         Ok(Some(identity)) => {
             record.subject = identity.subject_hash;
             subject.clone_from(&identity.subject);
+            slot = identity.slot;
             identity.location
         }
         Ok(None) => match facts.hint(rule) {
@@ -147,12 +163,17 @@ async fn answer(
         record.subject = named.to_str().ok().map(|text| generation.settings.hasher.hash(text));
         // Without a verified token nobody is anybody (R8).
         if verified {
+            slot = positions.map(|positions| positions.slot(named.as_bytes()));
             subject = Some(named);
         }
     }
     let (reads, group) = (classify::reads(rule), rule.map_or(UpstreamGroup::API, |rule| rule.upstream));
     headers::add_forwarded(&mut head.fields, &client.peer, peer_believed);
-    let forwarding = Forwarding { worker, generation, entry, access, reads, group, location, subject };
+    let own_writes = positions
+        .zip(presented)
+        .and_then(|(positions, presented)| positions.own_writes(&presented, location, slot, None));
+    let forwarding =
+        Forwarding { worker, generation, entry, access, reads, group, location, subject, own_writes };
     let request = Request { head, body };
     if seen.websocket {
         Box::pin(forwarding.run_upgrade(record, request)).await

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use http::{Method, Version};
 
 use super::connection::{Activity, Client, Phase};
+use super::position::Trace;
 use super::problem::Problem;
 use super::worker::Generation;
 use crate::clock;
@@ -37,6 +38,7 @@ pub struct Record {
     bytes_out: u64,
     /// No other request may follow on the connection.
     pub last: bool,
+    pub positions: Trace,
 }
 
 /// The end of an exchange: [`Drop`] is what happens then.
@@ -68,6 +70,7 @@ impl Record {
             body_bytes_before: client.activity.inflow.received(),
             bytes_out: 0,
             last: false,
+            positions: Trace::default(),
         }
     }
 

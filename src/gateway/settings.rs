@@ -19,6 +19,7 @@ use crate::tls::{CertificateSource, CertificateStore, Certificates, DownstreamOf
 use crate::upstream::{Dial, Endpoints, SetAside};
 
 use super::health::HealthState;
+use super::position::Positions;
 use super::watch::{RegionState, Signs};
 
 /// What a gateway runs on, from one reload to the next.
@@ -37,6 +38,8 @@ pub struct Settings {
     /// By endpoint of this region: whether workers have set it aside.
     set_aside: Vec<(Endpoint, Arc<SetAside>)>,
     pub health: HealthState,
+    /// How clients read their own writes; `None` without a key for it.
+    pub positions: Option<Arc<Positions>>,
     /// What other regions' gateways are told.
     pub state: ArcSwap<RegionState>,
     /// What works was known before a reload, and stays so until the new watchers have looked at everything once: a reload
@@ -104,6 +107,7 @@ impl Settings {
                 (endpoint.clone(), known.unwrap_or_default())
             })
             .collect();
+        let positions = Positions::new(&config, previous.and_then(|settings| settings.positions.as_deref()));
         let state = seen.map(|seen| seen.state.load().without_positions()).unwrap_or_default();
         Ok(Self {
             verifier,
@@ -116,6 +120,7 @@ impl Settings {
             set_aside,
             health: seen.map(|seen| seen.health.copy()).unwrap_or_default(),
             state: ArcSwap::from_pointee(state),
+            positions,
             inherited: seen.is_some(),
             labels,
             config,
