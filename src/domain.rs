@@ -13,7 +13,7 @@ pub mod graphql;
 pub mod hold;
 pub mod liveness;
 mod media_type;
-pub mod named_country;
+pub mod named;
 pub mod names;
 pub mod position;
 pub mod register;

@@ -20,6 +20,7 @@ use crate::upstream::{Dial, Endpoints, SetAside};
 
 use super::health::HealthState;
 use super::position::Positions;
+use super::registers::Registers;
 use super::watch::{RegionState, Signs};
 
 /// What a gateway runs on, from one reload to the next.
@@ -29,6 +30,8 @@ pub struct Settings {
     pub hasher: SubjectHasher,
     pub labels: Arc<Labels>,
     pub tls: Tls,
+    /// Without `[register]` there are none, and claims alone answer.
+    pub registers: Option<Arc<Registers>>,
     /// Replaced as a whole by the watchers of this generation.
     pub liveness: ArcSwap<Liveness>,
     /// How far each region's databases have come; replaced as a whole, several times a second.
@@ -109,9 +112,12 @@ impl Settings {
             .collect();
         let positions = Positions::new(&config, previous.and_then(|settings| settings.positions.as_deref()));
         let state = seen.map(|seen| seen.state.load().without_positions()).unwrap_or_default();
+        let known = seen.and_then(|seen| seen.registers.as_deref());
+        let registers = config.register.as_ref().map(|register| Arc::new(Registers::new(register, known)));
         Ok(Self {
             verifier,
             hasher,
+            registers,
             tls: Tls::load(&config, previous)?,
             liveness: ArcSwap::from_pointee(liveness),
             // Positions count while they are fresh; nothing is kept over a reload.

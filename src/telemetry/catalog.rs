@@ -295,6 +295,13 @@ pub(super) static CONFIG_LAST_APPLIED: Family = gauge(
     "When the configuration in use was applied, seconds since the epoch.",
 );
 
+// The control API.
+pub(super) static CONTROL_CALLS: Family = counter(
+    "residency_control_calls_total",
+    &["call", "result"],
+    "Calls of the control API, by result: ok, or the code of the refusal.",
+);
+
 // The process.
 pub(super) static ACCESS_LOG_LINES: Family = counter(
     "residency_access_log_lines_total",
@@ -368,6 +375,7 @@ pub static ALL: &[&Family] = &[
     &CONFIG_RELOADS,
     &CONFIG_LAST_SUCCESS,
     &CONFIG_LAST_APPLIED,
+    &CONTROL_CALLS,
     &ACCESS_LOG_LINES,
     &BUILD_INFO,
     &PROCESS_START,

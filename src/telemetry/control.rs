@@ -42,6 +42,7 @@ pub struct ControlMetrics {
     config_reloads: IntCounterVec,
     config_last_success: IntGauge,
     config_last_applied: Gauge,
+    control_calls: IntCounterVec,
 }
 
 /// What a database is in its cluster.
@@ -100,6 +101,7 @@ impl ControlMetrics {
             config_reloads: counters(&catalog::CONFIG_RELOADS)?,
             config_last_success: registered(registry, last_success)?,
             config_last_applied: registered(registry, last_applied)?,
+            control_calls: counters(&catalog::CONTROL_CALLS)?,
         })
     }
 
@@ -212,6 +214,11 @@ impl ControlMetrics {
     /// The routing table's snapshot could not be used, or not be written; `reason` is one of a fixed few words.
     pub fn snapshot_refused(&self, reason: &str) {
         self.snapshots_refused.with_label_values(&[reason]).inc();
+    }
+
+    /// A call of the control API was answered; `result` is `ok` or a code. Calls are rare, and no client's request is one.
+    pub fn control_call(&self, call: &str, result: &str) {
+        self.control_calls.with_label_values(&[call, result]).inc();
     }
 
     /// A configuration is in use from `at` on; `generation` counts those applied.

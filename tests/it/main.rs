@@ -28,6 +28,7 @@ mod observe;
 mod reload;
 mod retry;
 mod routes;
+mod set_aside;
 mod sidecar;
 mod timeouts;
 mod tls;

@@ -101,7 +101,8 @@ impl Gateways<'_> {
         }
         text.push_str(
             "\n[routes]\n\"POST /signup\" = { country = \"json:/billing/country\" }\n\
-             \"POST /login\" = { country = \"json:/billing/country\" }\n\
+             \"POST /login\" = { identifier = \"json:/email\", country = \"json:/billing/country\", \
+             jurisdiction = \"us\" }\n\
              \"POST /search\" = { access = \"read\" }\n\"GET /live\" = { access = \"write\" }\n\n\
              [log]\nlevel = \"info\"\naccess = \"env:ACCESS_LOG\"\n",
         );
@@ -131,6 +132,17 @@ impl Gateways<'_> {
         }
         processes.run(&init, PKI).await?;
         for region in Region::ALL {
+            let issue = Spec::new(self.migrate, self.root, self.root.join("shared/pki.log"))
+                .args(["pki", "issue", "--control", "--name", "api", "--region", region.name(), "--dir"])
+                .args([&shared]);
+            processes.run(&issue, PKI).await?;
+            let program = control_files(self.root, region);
+            fs::create_dir_all(&program)?;
+            let own = format!("{region}.control.api");
+            for file in ["ca.crt".to_owned(), format!("{own}.crt"), format!("{own}.key")] {
+                fs::copy(shared.join(&file), program.join(&file))
+                    .with_context(|| format!("`pki issue` made no {file}"))?;
+            }
             let own = self.pki_of(region);
             fs::create_dir_all(&own)?;
             for file in ["ca.crt".to_owned(), format!("{region}.crt"), format!("{region}.key")] {
@@ -139,6 +151,22 @@ impl Gateways<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Brings both registers up, as whoever looks after the databases does.
+    pub(crate) async fn registers_applied(&self, links: &Links, processes: &Processes) -> Result<()> {
+        let Some(clusters) = self.clusters else { return Ok(()) };
+        let mut apply = Spec::new(self.migrate, self.root, self.root.join("shared/register.log"))
+            .args(["schema", "apply", "--config"])
+            .args([&self.config]);
+        apply.env = self.environment(Region::UsEast, links)?;
+        for jurisdiction in Jurisdiction::ALL {
+            for member in members(jurisdiction) {
+                let url = clusters.url(member, jurisdiction, Role::Postgres);
+                apply = apply.env(&register_variable(jurisdiction, member), url);
+            }
+        }
+        processes.run(&apply, PKI).await.context("`residency-migrate schema apply`")
     }
 
     pub(crate) fn start(&self, region: Region, links: &Links, processes: &Processes) -> Result<()> {
@@ -241,6 +269,11 @@ pub(crate) async fn ready(region: Region, path: &str, slot: u8, processes: &Proc
             Ok(())
         })
         .await
+}
+
+/// Where a region's API has its certificates for the control API.
+pub(crate) fn control_files(root: &Path, region: Region) -> PathBuf {
+    root.join(region.name()).join("control")
 }
 
 /// Every region with a server of the jurisdiction's cluster.

@@ -3,7 +3,6 @@ use std::thread;
 use std::time::Duration;
 
 use super::*;
-use crate::telemetry::HoldOutcome;
 use crate::telemetry::catalog::Kind;
 use crate::telemetry::{Access, DatabaseRole, Decision, HoldOutcome, RequestOutcome, UpstreamFailure};
 
@@ -69,6 +68,7 @@ fn exercised() -> Metrics {
     );
     control.introspected("https://auth.acme.com/introspect", "active", Duration::from_millis(3));
     control.position_asked("eu", "primary");
+    control.control_call("GET /v1/table", "ok");
     control.config_applied(1, SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_002));
     metrics
 }
