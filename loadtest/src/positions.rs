@@ -78,6 +78,8 @@ pub async fn run(options: &Options, say: impl Fn(&str) + Clone + Send + Sync + '
         .api(Api::Caller)
         .api_processes(1)
         .fsync(false)
+        // However late a replica is, it is used: what sends a read elsewhere is its user's position alone.
+        .gateway_env("RESIDENCY_HEALTH__LAG_LIMIT_MS", "60000")
         .gateway_ready("/health/basic")
         .progress(say.clone())
         .start()
