@@ -16,6 +16,7 @@ mod report;
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeMap,
     path::PathBuf,
     rc::Rc,
     sync::Arc,
@@ -26,11 +27,11 @@ use anyhow::{Context, Result};
 use rand::RngExt as _;
 use tokio::{task::JoinSet, time::sleep_until};
 
+pub use self::report::Report;
 use self::{
     api::Apis,
     client::{Lines, Means},
 };
-pub use self::report::Report;
 use crate::world::{Api, Call, Jurisdiction, Port, Region, World};
 
 const JURISDICTION: Jurisdiction = Jurisdiction::Us;
@@ -63,6 +64,15 @@ struct Tally {
     unaware: Cell<u64>,
     unaware_stale: Cell<u64>,
     first_stale: RefCell<Vec<String>>,
+    /// Requests without a good answer, by what came instead.
+    faults: RefCell<BTreeMap<String, u64>>,
+}
+
+impl Tally {
+    fn failed(&self, lines: &Lines) {
+        add(&self.unanswered);
+        *self.faults.borrow_mut().entry(lines.fault().to_owned()).or_default() += 1;
+    }
 }
 
 fn add(cell: &Cell<u64>) {
@@ -88,7 +98,8 @@ pub async fn run(options: &Options, say: impl Fn(&str) + Clone + Send + Sync + '
     let apis = Apis::start(&world, JURISDICTION).await?;
     client::healthy(&world).await?;
     let signer = world.keys().signer()?;
-    let gateways: Vec<_> = Region::ALL.map(|region| (region, world.address(region, Port::GatewayHttp))).into();
+    let gateways: Vec<_> =
+        Region::ALL.map(|region| (region, world.address(region, Port::GatewayHttp))).into();
     let tokens: Vec<Arc<str>> = (0..options.users)
         .map(|user| Ok(signer.token(&format!("user-{user}"), JURISDICTION)?.into()))
         .collect::<Result<_>>()?;
@@ -120,7 +131,7 @@ pub async fn run(options: &Options, say: impl Fn(&str) + Clone + Send + Sync + '
     let rate = writes(&world, &tokens, options).await?;
     let cost = Counts::of(&world).await?.since(before);
     let mut report = Report::new(options, &tally, took, lags, pairs_cost, &rate, cost);
-    drop(apis);
+    apis.stop().await;
     let world = Rc::into_inner(world).context("somebody still holds the world")?;
     let ended = world.stop().err().map(|error| format!("{error:#}")).unwrap_or_default();
     report.check("no gateway ended by itself, and the world left no trace", ended.is_empty(), ended);
@@ -144,11 +155,11 @@ async fn pairs(user: usize, mut lines: Lines, tally: Rc<Tally>, all: u64) {
             read_at = write_at;
         }
         let Some(kept) = lines.write(write_at, value).await else {
-            add(&tally.unanswered);
+            tally.failed(&lines);
             continue;
         };
         match lines.read(read_at, means, &kept).await {
-            None => add(&tally.unanswered),
+            None => tally.failed(&lines),
             Some(read) => {
                 add(&tally.pairs);
                 if read.by != JURISDICTION.home().name() {
@@ -198,7 +209,8 @@ async fn writes(world: &World, tokens: &[Arc<str>], options: &Options) -> Result
     let result = Rc::new(RefCell::new(Rate::default()));
     let mut writers = JoinSet::new();
     for token in tokens {
-        let (mut lines, next, result) = (Lines::new(gateway.clone(), Arc::clone(token)), Rc::clone(&next), Rc::clone(&result));
+        let (mut lines, next, result) =
+            (Lines::new(gateway.clone(), Arc::clone(token)), Rc::clone(&next), Rc::clone(&result));
         writers.spawn_local(async move {
             loop {
                 let turn = next.get();

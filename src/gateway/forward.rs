@@ -227,12 +227,8 @@ impl Forwarding<'_> {
     ) -> Result<Reply, Problem> {
         let settings = &self.generation.settings;
         let question = self.question(RegionSet::EMPTY);
-        let asked = AskedAgain {
-            question: &question,
-            permit,
-            method: kept.head.method.as_str(),
-            is_replay: false,
-        };
+        let asked =
+            AskedAgain { question: &question, permit, method: kept.head.method.as_str(), is_replay: false };
         let again = match asked.replay(&settings.config.topology, &settings.liveness.load()) {
             Err(_) => return Ok(self.reply(permit, response)),
             Ok(Decision::Refuse(refusal)) => return Err(Problem::Refused(refusal)),

@@ -74,8 +74,7 @@ impl Positions {
         let key = TokenKey::new(key.as_ref()?);
         let topology = &config.topology;
         let cookie = cookie.as_ref().map(|name| {
-            let mut attributes =
-                format!("; Path=/; Max-Age={}; HttpOnly; SameSite=Lax", remember.as_secs());
+            let mut attributes = format!("; Path=/; Max-Age={}; HttpOnly; SameSite=Lax", remember.as_secs());
             if let Some(domain) = cookie_domain {
                 attributes.push_str("; Domain=");
                 attributes.push_str(domain);
@@ -90,9 +89,8 @@ impl Positions {
                 jurisdiction: name.to_owned(),
                 observed: topology.mode(jurisdiction) == Mode::Observe,
                 memory: before.map(|known| Arc::clone(&known.memory)).unwrap_or_default(),
-                database: own.and_then(|(_, url)| {
-                    Watched::new(url, before.and_then(|known| known.database.as_ref()))
-                }),
+                database: own
+                    .and_then(|(_, url)| Watched::new(url, before.and_then(|known| known.database.as_ref()))),
             }
         });
         Some(Arc::new(Self { key, wait: *wait, remember: *remember, cookie, places: places.collect() }))
@@ -102,9 +100,10 @@ impl Positions {
     /// requests that began with these settings may still do.
     pub fn attend(self: &Arc<Self>, gateway: &Arc<Gateway>, cancel: &CancellationToken) {
         for place in &self.places {
-            let keeper = place.database.as_ref().and_then(|watched| {
-                watched.keeper.lock().unwrap_or_else(PoisonError::into_inner).take()
-            });
+            let keeper = place
+                .database
+                .as_ref()
+                .and_then(|watched| watched.keeper.lock().unwrap_or_else(PoisonError::into_inner).take());
             let Some(keeper) = keeper else { continue };
             let (gateway, jurisdiction) = (Arc::clone(gateway), place.jurisdiction.clone());
             tokio::task::spawn_local(keeper.run(move |questioned| {
@@ -157,7 +156,14 @@ impl Positions {
         let requirement = remembered.and(brought).and(floor);
         Some(Box::new(OwnWrites::new(
             Arc::clone(self),
-            own_writes::Facts { jurisdiction, slot, found, requirement, why, generation: presented.generation() },
+            own_writes::Facts {
+                jurisdiction,
+                slot,
+                found,
+                requirement,
+                why,
+                generation: presented.generation(),
+            },
         )))
     }
 

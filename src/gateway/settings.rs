@@ -92,8 +92,7 @@ impl Settings {
         let seen = previous.filter(same_names);
         let liveness =
             seen.map_or_else(|| Arc::new(Liveness::assumed(topology)), |seen| seen.liveness.load_full());
-        let positions =
-            Positions::new(&config, previous.and_then(|settings| settings.positions.as_deref()));
+        let positions = Positions::new(&config, previous.and_then(|settings| settings.positions.as_deref()));
         let state = seen.map(|seen| seen.state.load().without_positions()).unwrap_or_default();
         Ok(Self {
             verifier,

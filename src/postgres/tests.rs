@@ -510,7 +510,9 @@ async fn one_question_serves_all_who_had_asked_before_it() {
         let source = kept.source.clone();
         asking.spawn(async move { source.ask().await.is_some() });
     }
-    assert!(timeout(PATIENCE, asking.join_all()).await.expect("answers").into_iter().all(|answered| answered));
+    assert!(
+        timeout(PATIENCE, asking.join_all()).await.expect("answers").into_iter().all(|answered| answered)
+    );
     let questions = kept.questions.load(Relaxed) - before;
     assert!(questions <= 2, "{questions} questions for 500 who asked at once");
 }

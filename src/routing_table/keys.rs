@@ -96,7 +96,11 @@ impl KeyPair {
     }
 
     fn hash(&self, text: &str) -> SubjectKeys {
-        [Some(&self.current), self.previous.as_ref()].into_iter().flatten().map(|key| key.hash(text)).collect()
+        [Some(&self.current), self.previous.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|key| key.hash(text))
+            .collect()
     }
 }
 
@@ -177,7 +181,8 @@ mod tests {
     }
 
     fn keys() -> RegisterKeys {
-        let (a, b) = (secret("subject key, long enough to be one"), secret("identifier key, long enough too..."));
+        let (a, b) =
+            (secret("subject key, long enough to be one"), secret("identifier key, long enough too..."));
         RegisterKeys::new((&a, None), (&b, None))
     }
 
@@ -237,6 +242,9 @@ mod tests {
     #[test]
     fn a_key_is_not_printed() {
         let shown = format!("{:?}", keys());
-        assert!(shown.contains(keys().subjects.current().id().as_str()) && !shown.contains("long enough"), "{shown}");
+        assert!(
+            shown.contains(keys().subjects.current().id().as_str()) && !shown.contains("long enough"),
+            "{shown}"
+        );
     }
 }

@@ -41,7 +41,10 @@ pub(super) fn pack(base: &Run, changes: &Overlay, replaced: Option<Replaced>) ->
 type Keyed = (SubjectKey, Rows);
 
 /// The first with the second laid over it.
-fn over(below: impl Iterator<Item = Keyed>, above: impl Iterator<Item = Keyed>) -> impl Iterator<Item = Keyed> {
+fn over(
+    below: impl Iterator<Item = Keyed>,
+    above: impl Iterator<Item = Keyed>,
+) -> impl Iterator<Item = Keyed> {
     both(below, above).filter_map(|(key, below, above)| Some((key, above.or(below)?)))
 }
 

@@ -1,9 +1,6 @@
 //! Rows as bytes in a snapshot: fixed fields, little-endian, jurisdictions by their place in the snapshot's list of names.
 
-use super::{
-    rows::Rows,
-    run::Word,
-};
+use super::{rows::Rows, run::Word};
 use crate::domain::{
     names::JurisdictionId,
     register::{EntryState, Generation, MoveId, RegisterEntry, SubjectKey},

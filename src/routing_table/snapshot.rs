@@ -126,7 +126,8 @@ impl SnapshotFile {
     ) -> io::Result<()> {
         let beside = self.path.with_extension("new");
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        let mut output = Hashed { inner: BufWriter::with_capacity(CHUNK, file), digest: Context::new(&SHA256) };
+        let mut output =
+            Hashed { inner: BufWriter::with_capacity(CHUNK, file), digest: Context::new(&SHA256) };
         write(&mut output, topology, keys, table, progress)?;
         let digest = output.digest.finish();
         output.inner.write_all(digest.as_ref())?;

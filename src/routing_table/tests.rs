@@ -73,15 +73,22 @@ enum Step {
 }
 
 fn any_change(register: usize) -> impl Strategy<Value = Change> {
-    (0..48_u8, prop::option::weighted(0.8, any_entry(register)))
-        .prop_map(move |(number, entry)| Change { register: registers()[register], key: key(number), entry })
+    (0..48_u8, prop::option::weighted(0.8, any_entry(register))).prop_map(move |(number, entry)| Change {
+        register: registers()[register],
+        key: key(number),
+        entry,
+    })
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
     let reload = (0..REGISTERS).prop_flat_map(|register| {
         let rows = prop::collection::btree_map(0..48_u8, any_entry(register), 0..20);
         let since = prop::collection::vec(any_change(register), 0..3);
-        (rows, since).prop_map(move |(rows, since)| Step::Reload { register: registers()[register], rows, since })
+        (rows, since).prop_map(move |(rows, since)| Step::Reload {
+            register: registers()[register],
+            rows,
+            since,
+        })
     });
     prop_oneof![
         20 => (0..REGISTERS).prop_flat_map(any_change).prop_map(Step::Change),
@@ -110,7 +117,9 @@ impl Model {
     }
 
     fn compare(&self, table: &Table) {
-        let rows_of = |wanted: SubjectKey| self.0.iter().filter(move |((_, key), _)| *key == wanted).map(|(_, row)| row);
+        let rows_of = |wanted: SubjectKey| {
+            self.0.iter().filter(move |((_, key), _)| *key == wanted).map(|(_, row)| row)
+        };
         let mut subjects = 0;
         let mut moving = Vec::new();
         for key in (0..48).map(key) {
@@ -150,7 +159,8 @@ fn run(steps: Vec<Step>) {
             }
             Step::Pack => runtime.block_on(writer.pack_now()),
             Step::Reload { register, rows, since } => {
-                let mut sorted: Vec<_> = rows.into_iter().map(|(number, entry)| (key(number), entry)).collect();
+                let mut sorted: Vec<_> =
+                    rows.into_iter().map(|(number, entry)| (key(number), entry)).collect();
                 sorted.sort_by_key(|(key, _)| *key);
                 model.0.retain(|(of, _), _| *of != register);
                 let mut load = RegisterLoad::new(register, sorted.len());

@@ -102,7 +102,12 @@ impl TableWriter {
         let mut state = State { now, ..State::default() };
         state.recount();
         let published = Arc::new(ArcSwap::from_pointee(state.version()));
-        Self { published, state: Mutex::new(state), packing: tokio::sync::Mutex::default(), grown: Notify::new() }
+        Self {
+            published,
+            state: Mutex::new(state),
+            packing: tokio::sync::Mutex::default(),
+            grown: Notify::new(),
+        }
     }
 
     /// Where versions are published.

@@ -176,7 +176,6 @@ impl WorkerMetrics {
         self.cells.add(self.layout.holds + histogram::SUM, micros);
     }
 
-
     pub fn token_cache_lookup(&self, hit: bool) {
         self.cells.add(if hit { CACHE_HITS } else { CACHE_MISSES }, 1);
     }

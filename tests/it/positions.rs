@@ -12,8 +12,12 @@ fn api() -> Upstream {
         while let Some(Seen { head, .. }) = peer.request().await {
             let path = head.start.split(' ').nth(1).expect("a target").to_owned();
             let answer = match path.as_str() {
-                "/said" => "201 Created\r\nresidency-position: lsn=16/B374D848; timeline=3\r\ncontent-length: 2\r\n\r\nok",
-                "/garbled" => "201 Created\r\nresidency-position: lsn=16; timeline=3\r\ncontent-length: 2\r\n\r\nok",
+                "/said" => {
+                    "201 Created\r\nresidency-position: lsn=16/B374D848; timeline=3\r\ncontent-length: 2\r\n\r\nok"
+                }
+                "/garbled" => {
+                    "201 Created\r\nresidency-position: lsn=16; timeline=3\r\ncontent-length: 2\r\n\r\nok"
+                }
                 "/forged" => "200 OK\r\nresidency-behind: 1\r\ncontent-length: 2\r\n\r\nok",
                 "/streamed" => "200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
                 "/failed" => "500 Internal Server Error\r\ncontent-length: 2\r\n\r\nno",
@@ -78,11 +82,15 @@ async fn no_token_reaches_an_api() {
     let gateway = start(&api, "").await;
     let token = given(&gateway.send(&ask("POST /said")).await);
     let cookies = format!("a=1; residency_position={token}; b=\"2\"");
-    let answer = gateway.send(&ask("GET /read").header("Residency-Position", &token).header("cookie", &cookies)).await;
+    let answer =
+        gateway.send(&ask("GET /read").header("Residency-Position", &token).header("cookie", &cookies)).await;
     answer.expect_ok();
     let seen = api.last();
     assert_eq!((seen.head.get(TOKEN), seen.head.get("cookie")), (None, Some("a=1; b=\"2\"")));
-    gateway.send(&ask("GET /read").header("cookie", &format!("residency_position={token}"))).await.expect_ok();
+    gateway
+        .send(&ask("GET /read").header("cookie", &format!("residency_position={token}")))
+        .await
+        .expect_ok();
     assert_eq!(api.last().head.get("cookie"), None);
     // Another one's name may hold it.
     gateway.send(&ask("GET /read").header("cookie", "my_residency_position=1;x=2")).await.expect_ok();
@@ -93,7 +101,9 @@ async fn no_token_reaches_an_api() {
 async fn what_no_position_covers_pins() {
     let api = api();
     let gateway = start(&api, "").await;
-    for (path, outcome, status) in [("/streamed", "streamed", 200), ("/failed", "failed", 500), ("/lost", "lost", 502)] {
+    for (path, outcome, status) in
+        [("/streamed", "streamed", 200), ("/failed", "failed", 500), ("/lost", "lost", 502)]
+    {
         let answer = gateway.send(&ask(&format!("POST {path}"))).await;
         assert_eq!(answer.status(), status, "{path}");
         assert!(!given(&answer).is_empty(), "{path}: {answer:?}");
@@ -121,12 +131,11 @@ async fn a_script_may_read_its_position() {
 #[tokio::test]
 async fn the_cookie_is_as_configured_or_none() {
     let api = api();
-    let gateway = start(&api, "[position]\ncookie = 'seen'\ncookie_domain = 'example.com'\nremember_s = 5").await;
+    let gateway =
+        start(&api, "[position]\ncookie = 'seen'\ncookie_domain = 'example.com'\nremember_s = 5").await;
     let answer = gateway.send(&ask("POST /said")).await;
-    let wanted = format!(
-        "seen={}; Path=/; Max-Age=5; HttpOnly; SameSite=Lax; Domain=example.com",
-        given(&answer)
-    );
+    let wanted =
+        format!("seen={}; Path=/; Max-Age=5; HttpOnly; SameSite=Lax; Domain=example.com", given(&answer));
     assert_eq!(answer.head.get("set-cookie"), Some(wanted.as_str()));
     drop(gateway);
     let gateway = start(&api, "[position]\ncookie = 'off'").await;

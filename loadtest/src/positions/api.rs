@@ -15,8 +15,8 @@ use crate::world::{Jurisdiction, Port, Region, Sql, World};
 /// Sessions of each region's process.
 const SESSIONS: usize = 12;
 
-/// All processes. They end with its drop.
-pub(super) struct Apis(#[expect(dead_code, reason = "its drop ends them")] JoinSet<()>);
+/// All processes. They end with its drop, at the latest.
+pub(super) struct Apis(JoinSet<()>);
 
 struct Process {
     region: Region,
@@ -45,13 +45,19 @@ impl Apis {
             }
             if region == home {
                 for _ in 0..SESSIONS {
-                    let write = "INSERT INTO latest VALUES ($1, $2) ON CONFLICT (subject) DO UPDATE SET value = $2";
+                    let write =
+                        "INSERT INTO latest VALUES ($1, $2) ON CONFLICT (subject) DO UPDATE SET value = $2";
                     process.writing.push(prepared(world, region, jurisdiction, write).await?);
                 }
             }
             processes.spawn_local(serve(listener, Rc::new(process)));
         }
         Ok(Self(processes))
+    }
+
+    /// Ends them, and has their ports free.
+    pub(super) async fn stop(mut self) {
+        self.0.shutdown().await;
     }
 }
 

@@ -41,12 +41,18 @@ pub(super) struct Lines {
     gateways: Vec<(Region, SocketAddr)>,
     open: Vec<Option<SendRequest<Full<Bytes>>>>,
     token: Arc<str>,
+    /// What came in place of the last good answer that was missed.
+    fault: String,
 }
 
 impl Lines {
     pub(super) fn new(gateways: Vec<(Region, SocketAddr)>, token: Arc<str>) -> Self {
         let open = gateways.iter().map(|_| None).collect();
-        Self { gateways, open, token }
+        Self { gateways, open, token, fault: String::new() }
+    }
+
+    pub(super) fn fault(&self) -> &str {
+        &self.fault
     }
 
     /// `None`: it was not acknowledged.
@@ -96,9 +102,17 @@ impl Lines {
             let (head, body) = line.send_request(request).await.ok()?.into_parts();
             Some((head, body.collect().await.ok()?.to_bytes()))
         };
+        "no answer".clone_into(&mut self.fault);
         let answer = timeout(PATIENCE, answer).await.ok()??;
         self.open[index] = Some(line);
-        answer.0.status.is_success().then_some(answer)
+        if answer.0.status.is_success() {
+            return Some(answer);
+        }
+        let problem: Option<serde_json::Value> = serde_json::from_slice(&answer.1).ok();
+        let code =
+            problem.as_ref().and_then(|problem| problem["code"].as_str()).unwrap_or("of the API's own");
+        self.fault = format!("{} {code}", answer.0.status.as_u16());
+        None
     }
 }
 

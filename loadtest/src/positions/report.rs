@@ -1,5 +1,5 @@
 //! What the scenario found, as JSON for machines and as text for people.
-use std::{fmt::Write as _, fs, path::Path, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -22,6 +22,8 @@ pub struct Report {
     pub stale: u64,
     pub first_stale: Vec<String>,
     pub unanswered: u64,
+    /// By what came instead.
+    pub faults: BTreeMap<String, u64>,
     /// Pairs whose read a replica answered.
     pub at_replicas: u64,
     /// Reads of edges that were told nothing, and how many of them were stale: what positions prevent.
@@ -57,6 +59,7 @@ impl Report {
             stale: tally.stale.get(),
             first_stale: tally.first_stale.take(),
             unanswered: tally.unanswered.get(),
+            faults: tally.faults.take(),
             at_replicas: tally.at_replicas.get(),
             unaware: tally.unaware.get(),
             unaware_stale: tally.unaware_stale.get(),
@@ -80,7 +83,7 @@ impl Report {
         let detail = format!("{} of {}; {}", self.stale, self.pairs, self.first_stale.join("; "));
         self.check("no read was older than its user's own last write", self.stale == 0, detail);
         let enough = self.pairs as f64 >= LEAST_ANSWERED * options.pairs as f64;
-        let detail = format!("{} of {}, {} unanswered", self.pairs, options.pairs, self.unanswered);
+        let detail = format!("{} of {}, unanswered: {:?}", self.pairs, options.pairs, self.faults);
         self.check("the pairs came through", enough, detail);
         let detail = format!("{} of {}", self.unaware_stale, self.unaware);
         self.check("without positions there would have been stale reads", self.unaware_stale > 0, detail);

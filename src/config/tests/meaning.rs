@@ -87,7 +87,10 @@ fn every_section_arrives() {
         "a route without its own takes all of it"
     );
     assert_eq!(readable(None, other), some(["", "", ""]));
-    assert_eq!(readable(Some(rule("GET", "/public/x")), other), some(["*", "", "x-request-id, retry-after, residency-position"]));
+    assert_eq!(
+        readable(Some(rule("GET", "/public/x")), other),
+        some(["*", "", "x-request-id, retry-after, residency-position"])
+    );
     assert_eq!(readable(Some(rule("GET", "/internal/x")), own), some(["", "", ""]));
 
     assert_eq!(config.timeouts.first_byte, Duration::from_secs(5));

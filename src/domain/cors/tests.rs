@@ -51,7 +51,10 @@ fn a_refusal_can_be_read_by_whoever_may() {
     let anyone = cors(&["*"], false);
     assert_eq!(
         shown(&anyone.headers_for(Some(b"https://any.com"))),
-        ["access-control-allow-origin: *", "access-control-expose-headers: x-request-id, retry-after, residency-position"]
+        [
+            "access-control-allow-origin: *",
+            "access-control-expose-headers: x-request-id, retry-after, residency-position"
+        ]
     );
     assert_eq!(shown(&anyone.headers_for(None)), [""; 0]);
     let off = Cors::new(CorsSpec::default()).expect("nothing fits together");

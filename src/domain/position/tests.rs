@@ -49,7 +49,11 @@ fn a_token_speaks_for_its_jurisdiction_and_cluster_alone() {
         (Token::pin("eu"), "eu", Some(8), Reading::Says(Requirement::Home)),
         (Token::pin("eu"), "us", Some(8), Reading::OtherJurisdiction),
     ] {
-        assert_eq!(token.reading(jurisdiction, cluster), reading, "{token:?} in {jurisdiction} of {cluster:?}");
+        assert_eq!(
+            token.reading(jurisdiction, cluster),
+            reading,
+            "{token:?} in {jurisdiction} of {cluster:?}"
+        );
     }
     // Names that differ only past what a token holds are told apart by their clusters.
     let long = |end: &str| format!("{}{end}", "x".repeat(60));
@@ -66,9 +70,20 @@ fn an_apis_own_position_is_read_strictly() {
         assert_eq!(parse_said_by_api(text.as_bytes()), Ok(position), "{text}");
     }
     for text in [
-        "", "lsn=0/1", "timeline=1", "lsn=0/1; timeline=0", "lsn=0/1; timeline=+1", "lsn=0/1, timeline=1",
-        "lsn=0/1; timeline=1;", "lsn=0/1; lsn=0/2; timeline=1", "lsn=0/1; timeline=1; x=1", "lsn=1; timeline=1",
-        "lsn=100000000/1; timeline=1", "lsn = 0/1; timeline=1", "LSN=0/1; timeline=1", "lsn=0/1; timeline=4294967296",
+        "",
+        "lsn=0/1",
+        "timeline=1",
+        "lsn=0/1; timeline=0",
+        "lsn=0/1; timeline=+1",
+        "lsn=0/1, timeline=1",
+        "lsn=0/1; timeline=1;",
+        "lsn=0/1; lsn=0/2; timeline=1",
+        "lsn=0/1; timeline=1; x=1",
+        "lsn=1; timeline=1",
+        "lsn=100000000/1; timeline=1",
+        "lsn = 0/1; timeline=1",
+        "LSN=0/1; timeline=1",
+        "lsn=0/1; timeline=4294967296",
     ] {
         assert_eq!(parse_said_by_api(text.as_bytes()), Err(InvalidPosition), "{text:?}");
     }
@@ -98,7 +113,9 @@ fn paced(per_second: u64, seconds: u64, round_trip: Duration) -> (u64, Duration)
 #[test]
 fn the_more_ask_the_more_one_question_serves() {
     let round_trip = Duration::from_micros(300);
-    for (per_second, most_per_write, most_wait_ms) in [(10, 1.0, 1), (100, 1.0, 1), (1_000, 0.2, 8), (2_000, 0.1, 8), (8_000, 0.03, 8)] {
+    for (per_second, most_per_write, most_wait_ms) in
+        [(10, 1.0, 1), (100, 1.0, 1), (1_000, 0.2, 8), (2_000, 0.1, 8), (8_000, 0.03, 8)]
+    {
         let (questions, longest) = paced(per_second, 10, round_trip);
         let per_write = questions as f64 / (per_second * 10) as f64;
         assert!(per_write <= most_per_write, "{per_write} questions a write at {per_second}/s");
@@ -225,7 +242,8 @@ enum Ending {
 const CLIENTS: usize = 4;
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
-    let ending = prop_oneof![6 => Just(Ending::Whole), 1 => Just(Ending::Streamed), 1 => Just(Ending::Failed)];
+    let ending =
+        prop_oneof![6 => Just(Ending::Whole), 1 => Just(Ending::Streamed), 1 => Just(Ending::Failed)];
     let event = prop_oneof![
         6 => (0..CLIENTS, 0..2usize, ending).prop_map(|(client, edge, ending)| Event::Write(client, edge, ending)),
         2 => (0..CLIENTS).prop_map(Event::StreamEnds),
@@ -389,7 +407,10 @@ impl World {
             self.shown(client, self.end)
         };
         let owed = self.clients[client].acknowledged;
-        prop_assert!(shown >= owed, "client {client} saw {shown} after {owed}, by {requirement:?} at {replayed:?}");
+        prop_assert!(
+            shown >= owed,
+            "client {client} saw {shown} after {owed}, by {requirement:?} at {replayed:?}"
+        );
         Ok(())
     }
 }

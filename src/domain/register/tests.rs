@@ -23,7 +23,14 @@ fn row(jurisdiction: u8, state: EntryState, generation: u64) -> RegisterEntry {
 fn any_row() -> impl Strategy<Value = RegisterEntry> {
     let state = prop::sample::select(EntryState::ALL.to_vec());
     let toward = prop::option::of(0..MOST);
-    let parts = (0..MOST, state, 1_u64..6, toward, prop::option::of((any::<u128>(), 0_u32..3)), prop::bool::weighted(0.1));
+    let parts = (
+        0..MOST,
+        state,
+        1_u64..6,
+        toward,
+        prop::option::of((any::<u128>(), 0_u32..3)),
+        prop::bool::weighted(0.1),
+    );
     parts.prop_map(|(jurisdiction, state, generation, toward, moved, unknown)| RegisterEntry {
         toward: toward.map(|toward| JurisdictionId::new(toward.into())),
         move_id: moved.map(|(id, attempt)| (MoveId(id), attempt)),
@@ -161,7 +168,10 @@ fn a_row_of_an_unknown_jurisdiction_is_refused_until_something_newer_is_known() 
     let unknown = RegisterEntry { unknown: true, ..row(0, EntryState::Closed, 3) };
     let (older, newer) = (row(1, EntryState::Home, 2), row(1, EntryState::Home, 4));
     assert_eq!(union([&unknown, &older]).and_then(RegisterEntry::placed), Some(Placed::Unknown));
-    assert_eq!(union([&unknown, &newer]).and_then(RegisterEntry::placed), Some(Placed::At(newer.jurisdiction)));
+    assert_eq!(
+        union([&unknown, &newer]).and_then(RegisterEntry::placed),
+        Some(Placed::At(newer.jurisdiction))
+    );
 }
 
 #[test]

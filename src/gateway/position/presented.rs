@@ -56,7 +56,9 @@ impl Presented {
             fields.named(POSITION).for_each(&mut read);
         }
         if let Some(cookie) = &positions.cookie
-            && fields.all(Name::Cookie).any(|line| memchr::memmem::find(line, cookie.name.as_bytes()).is_some())
+            && fields
+                .all(Name::Cookie)
+                .any(|line| memchr::memmem::find(line, cookie.name.as_bytes()).is_some())
         {
             take_cookie(fields, cookie.name.as_bytes(), read);
         }

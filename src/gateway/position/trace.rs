@@ -75,7 +75,9 @@ fn expose(fields: &mut Fields) {
     }
     let mut exposed: Vec<u8> = Vec::new();
     for line in fields.named(EXPOSE_HEADERS) {
-        if line.split(|byte| *byte == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(POSITION.as_bytes()))
+        if line
+            .split(|byte| *byte == b',')
+            .any(|name| name.trim_ascii().eq_ignore_ascii_case(POSITION.as_bytes()))
         {
             return;
         }
@@ -117,6 +119,9 @@ impl Drop for WriteUnderWay {
 
 impl fmt::Debug for WriteUnderWay {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("WriteUnderWay").field("is_answered", &self.is_answered).finish_non_exhaustive()
+        formatter
+            .debug_struct("WriteUnderWay")
+            .field("is_answered", &self.is_answered)
+            .finish_non_exhaustive()
     }
 }

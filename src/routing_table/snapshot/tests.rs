@@ -121,7 +121,9 @@ async fn jurisdictions_are_known_by_name_and_not_by_number() {
         let names = |topology: &Topology, table: &Table| {
             let named = |id| topology.jurisdiction_name(id).to_owned();
             let entry = table.get(&key);
-            entry.map(|entry| (named(entry.jurisdiction), entry.toward.map(named), entry.generation, entry.state))
+            entry.map(|entry| {
+                (named(entry.jurisdiction), entry.toward.map(named), entry.generation, entry.state)
+            })
         };
         assert_eq!(names(&here(), &writer.table()), names(&turned, &read.table()));
     }

@@ -129,7 +129,10 @@ pub async fn an_edge_remembers_who_keeps_no_token(world: &World) {
     assert_eq!(user.order(world, at, "second").await.status, 201);
     for _ in 0..3 {
         let answer = sent(reading(world, &user, at)).await;
-        assert_eq!((items(&answer), answer.header("residency-served-by")), (vec!["second".into(), "first".into()], "us-east"));
+        assert_eq!(
+            (items(&answer), answer.header("residency-served-by")),
+            (vec!["second".into(), "first".into()], "us-east")
+        );
     }
     // Others know nothing of it.
     eventually("frankfurt serves what it has", async || {
@@ -159,7 +162,11 @@ pub async fn a_token_that_does_not_verify_goes_home_and_comes_back_whole(world: 
         let fresh = answer.header(TOKEN).to_owned();
         assert!(!fresh.is_empty() && fresh != brought);
         let again = sent(reading(world, &user, at).header(TOKEN, &fresh)).await;
-        assert_eq!((items(&again).len(), again.header(TOKEN)), (2, ""), "a position, and behind it the home again");
+        assert_eq!(
+            (items(&again).len(), again.header(TOKEN)),
+            (2, ""),
+            "a position, and behind it the home again"
+        );
     }
     // Another jurisdiction's says nothing of this one.
     let eu = User::new(world, Region::EuFrankfurt, Jurisdiction::Eu).await;
