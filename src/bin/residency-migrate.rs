@@ -1,12 +1,13 @@
 //! `residency-migrate`: one-off jobs beside the gateway. Arguments → run → exit code.
 
 use std::{
+    fmt::Display,
     io::{self, Write},
     process::ExitCode,
 };
 
 use clap::{Parser, Subcommand};
-use residency::pki;
+use residency::{pki, register};
 
 #[derive(Parser)]
 #[command(name = "residency-migrate", version, about = "One-off jobs for residency")]
@@ -20,16 +21,22 @@ enum Job {
     /// Certificates by which gateways know each other
     #[command(subcommand)]
     Pki(pki::Command),
+    #[command(flatten)]
+    Register(register::Command),
 }
 
 fn main() -> ExitCode {
-    let Job::Pki(command) = Arguments::parse().job;
-    match pki::run(command, &mut io::stdout().lock()) {
-        Ok(code) => code,
-        Err(fault) => {
-            // If not even stderr can be written to, the exit code still says it.
-            let _ = writeln!(io::stderr(), "residency-migrate: {fault}");
-            ExitCode::FAILURE
-        }
+    let out = &mut io::stdout().lock();
+    match Arguments::parse().job {
+        Job::Pki(command) => exit(pki::run(command, out)),
+        Job::Register(command) => exit(register::run(command, out)),
     }
+}
+
+fn exit(outcome: Result<ExitCode, impl Display>) -> ExitCode {
+    outcome.unwrap_or_else(|fault| {
+        // If not even stderr can be written to, the exit code still says it.
+        let _ = writeln!(io::stderr(), "residency-migrate: {fault}");
+        ExitCode::FAILURE
+    })
 }

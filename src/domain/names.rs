@@ -75,6 +75,11 @@ impl RegionSet {
         self.0 == 0
     }
 
+    /// Its regions, in the order of the topology.
+    pub fn iter(self) -> impl Iterator<Item = RegionId> {
+        (0..MOST_REGIONS).map(RegionId::new).filter(move |&region| self.contains(region))
+    }
+
     pub const fn len(self) -> usize {
         self.0.count_ones() as usize
     }

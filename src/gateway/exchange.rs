@@ -8,6 +8,7 @@ use http::uri::Authority;
 use http::{HeaderValue, Method, Version};
 
 use super::connection::{Client, Phase};
+use super::control_api;
 use super::forward::Forwarding;
 use super::headers::{self, Seen};
 use super::identify::{Known, known_identity, verify};
@@ -21,11 +22,11 @@ use super::script::Script;
 use super::tunnel::Tunnel;
 use super::worker::{Generation, Worker};
 use crate::config::Config;
-use crate::domain::classify::{self, Classified, Hint};
+use crate::domain::classify::{self, Classified, Hint, Identified};
 use crate::domain::decide::{Access, Entry, Location};
 use crate::domain::graphql::{GraphQlRequest, GraphQlRule};
-use crate::domain::named_country::{self, WholeBody};
-use crate::domain::routes::{CountrySource, is_unambiguous};
+use crate::domain::named::{self, NameSource, Named, WholeBody};
+use crate::domain::routes::is_unambiguous;
 use crate::domain::upstream_groups::UpstreamGroup;
 use crate::http1::{Length, Name, Prefixed, RequestHead};
 use crate::telemetry::UpstreamFailure;
@@ -52,6 +53,18 @@ pub async fn exchange(worker: &Rc<Worker>, client: &Rc<Client>, request: Request
     let mut ending =
         Record::new(request.head.method.clone(), request.head.version, client).ending(client, &generation);
     let entry = client.peer.entry;
+    if let Some(program) = &client.peer.control {
+        let reply = {
+            let call = control_api::answer(worker, &generation, program, &mut ending.record, request);
+            client.activity.wait_for(pin!(Box::pin(call))).await
+        };
+        client.activity.enter(Phase::Streaming);
+        let reply = reply.unwrap_or_else(|| {
+            ending.record.code = Some(Problem::RequestTimeout.code());
+            Problem::RequestTimeout.reply()
+        });
+        return Outcome::Reply(reply.ending(ending));
+    }
     if let Some(reply) = own_paths::answer(worker, &generation.settings, entry, &request.head) {
         client.activity.enter(Phase::Streaming);
         return Outcome::Reply(reply.ending(ending));
@@ -98,6 +111,7 @@ pub async fn exchange(worker: &Rc<Worker>, client: &Rc<Client>, request: Request
 fn too_late(generation: &Generation, record: &Record) -> Problem {
     let Some(region) = record.served_by else { return Problem::RequestTimeout };
     generation.metrics.upstream_failed(region.index(), UpstreamFailure::Timeout);
+    generation.settings.signs.failed(region);
     Problem::UpstreamTimeout
 }
 
@@ -154,6 +168,10 @@ async fn answer(
         Ok(None) => match facts.hint(rule) {
             Hint::Located(location) => location,
             Hint::Country(source) => Box::pin(by_country(source, config, &head, &mut body)).await?,
+            Hint::Identifier(identified) => {
+                let parameter = route.as_ref().and_then(|found| found.identifier);
+                Box::pin(by_identifier(identified, generation, &head, &mut body, parameter)).await?
+            }
         },
         Err(refusal) => Location::Unknown(refusal),
     };
@@ -204,22 +222,64 @@ async fn by_operation(
 
 /// Where the country that the request names has its data.
 async fn by_country(
-    source: &CountrySource,
+    source: &NameSource,
     config: &Config,
     head: &RequestHead,
     body: &mut RequestBody,
 ) -> Result<Location, Problem> {
-    let bytes =
-        if source.reads_body() { peek::peek(body, config.limits.peek_bytes).await? } else { Bytes::new() };
-    let whole = WholeBody { content_type: content_type(head), bytes: &bytes };
-    let values = |name: &str| -> Vec<&[u8]> {
+    let bytes = read_for([Some(source)], config, body).await?;
+    Ok(named::country::locate(&config.topology, &find(source, head, &bytes, None)))
+}
+
+/// Where the subject is whose identifier the request names, or where requests go whose identifier nobody has. `parameter` is the
+/// path's part in it.
+async fn by_identifier(
+    identified: Identified<'_>,
+    generation: &Generation,
+    head: &RequestHead,
+    body: &mut RequestBody,
+    parameter: Option<&str>,
+) -> Result<Location, Problem> {
+    let config = &generation.settings.config;
+    let Identified { identifier, country, .. } = identified;
+    let bytes = read_for([Some(identifier), country], config, body).await?;
+    let named = find(identifier, head, &bytes, parameter);
+    let registers = generation.settings.registers.as_deref();
+    let known = registers.zip(named::identifier::only(&named));
+    let known = known.and_then(|(registers, text)| registers.locate_identifier(text));
+    let country =
+        country.map(|source| named::country::locate(&config.topology, &find(source, head, &bytes, None)));
+    Ok(known.unwrap_or_else(|| identified.of_nobody(country)))
+}
+
+/// The body, if one of these needs it.
+async fn read_for<const SOURCES: usize>(
+    sources: [Option<&NameSource>; SOURCES],
+    config: &Config,
+    body: &mut RequestBody,
+) -> Result<Bytes, Problem> {
+    if sources.into_iter().flatten().any(NameSource::reads_body) {
+        peek::peek(body, config.limits.peek_bytes).await
+    } else {
+        Ok(Bytes::new())
+    }
+}
+
+/// What the request names there.
+fn find<'request>(
+    source: &NameSource,
+    head: &'request RequestHead,
+    body: &'request [u8],
+    parameter: Option<&'request str>,
+) -> Named<'request> {
+    let whole = WholeBody { content_type: content_type(head), bytes: body };
+    source.find(&whole, parameter, |name| -> Vec<&[u8]> {
         head.fields
             .iter()
             .filter(|field| field.name_text.eq_ignore_ascii_case(name.as_bytes()))
             .map(|field| field.value)
             .collect()
-    };
-    Ok(named_country::locate(&config.topology, source, &whole, values))
+    })
 }
 
 /// The only such header's value.

@@ -22,7 +22,7 @@ use crate::domain::decide::{
 use crate::domain::names::{JurisdictionId, RegionSet};
 use crate::domain::replay::{Answered as AskedAgain, is_safe};
 use crate::domain::upstream_groups::UpstreamGroup;
-use crate::http1::{Fields, Name, RequestHead};
+use crate::http1::{Fields, Name, RequestHead, ResponseHead};
 use crate::telemetry;
 use crate::upstream::{Answered, FaultKind, Outgoing, Request, RequestBody, Response, SendFault};
 
@@ -185,8 +185,26 @@ impl Forwarding<'_> {
         }
         let response = sent?;
         record.upstream = Some(sent_at.elapsed());
+        if response.head.status.is_server_error() {
+            self.take_sign(permit, &response.head);
+        }
         self.learn(record, permit, &response).await;
         Ok(response)
+    }
+
+    /// What a bad answer says of where it comes from.
+    fn take_sign(&self, permit: &Permit, head: &ResponseHead) {
+        let signs = &self.generation.settings.signs;
+        if permit.leaves_region() {
+            if matches!(head.status.as_u16(), 502..=504) {
+                signs.look_at(permit.destination());
+            }
+        } else if let Some(jurisdiction) = permit.jurisdiction()
+            && permit.database() == Some(Database::Primary)
+            && head.fields.named(headers::FAULT).any(|value| value.eq_ignore_ascii_case(b"read-only"))
+        {
+            signs.refused_write(jurisdiction);
+        }
     }
 
     /// Finds out what the client has to know to read its own writes.
@@ -271,7 +289,10 @@ impl Forwarding<'_> {
             FaultKind::Request | FaultKind::RequestMalformed => return Err(Problem::BadRequest),
             _ => tracing::warn!(region, kind = kind.label(), "request not answered"),
         }
-        if request.is_none() {
+        self.generation.settings.signs.failed(permit.destination());
+        if request.is_none() && kind == FaultKind::GivenUp {
+            Err(Problem::UpstreamTimeout)
+        } else if request.is_none() {
             Err(Problem::UpstreamFailed)
         } else {
             Ok(unreachable.with(permit.destination()))

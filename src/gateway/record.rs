@@ -28,6 +28,8 @@ pub struct Record {
     pub code: Option<&'static str>,
     /// Index of the route rule.
     pub route: Option<usize>,
+    /// The pattern of one of the gateway's own paths.
+    pub own_route: Option<&'static str>,
     pub jurisdiction: Option<JurisdictionId>,
     pub access: Access,
     pub subject: Option<SubjectHash>,
@@ -62,6 +64,7 @@ impl Record {
             decision: Decision::Own,
             code: None,
             route: None,
+            own_route: None,
             jurisdiction: None,
             access: Access::Read,
             subject: None,
@@ -134,7 +137,11 @@ impl Drop for Ending {
         generation.log(&AccessRecord {
             ended,
             method: &self.record.method,
-            route: self.record.route.map(|index| config.routes.rules()[index].pattern.as_str()),
+            route: self
+                .record
+                .route
+                .map(|index| config.routes.rules()[index].pattern.as_str())
+                .or(self.record.own_route),
             status,
             jurisdiction: jurisdiction.map(|found| config.topology.jurisdiction_name(found)),
             access,

@@ -24,6 +24,11 @@ pub enum DatabaseFault {
 }
 
 impl DatabaseFault {
+    /// What a database answered to a statement, without what may quote rows.
+    pub fn query(address: &str, error: &tokio_postgres::Error) -> Self {
+        Self::Query { address: address.to_owned(), reason: describe(error) }
+    }
+
     pub(super) fn pool(address: &str, after: Duration, error: PoolError) -> Self {
         let address = address.to_owned();
         match error {

@@ -108,8 +108,9 @@ impl RegisterKey {
     fn derive(label: &[u8], secret: &Secret) -> Self {
         let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.expose()), label);
         let key = hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref());
-        let id = hmac::sign(&key, ID).as_ref()[..4].iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { key, id: KeyId(id) }
+        let id = hmac::sign(&key, ID);
+        let id = u32::from_be_bytes(id.as_ref()[..4].try_into().expect("a tag has 32 bytes"));
+        Self { key, id: KeyId(format!("{id:08x}")) }
     }
 
     pub fn id(&self) -> &KeyId {

@@ -6,7 +6,8 @@ use crate::auth::{Algorithm, IntrospectedTokens, KeySource, RequiredClaims, Toke
 use crate::domain::countries::Country;
 use crate::domain::decide::{Access, Reads};
 use crate::domain::graphql::GraphQlRule;
-use crate::domain::routes::{AccessRule, CountrySource};
+use crate::domain::named::NameSource;
+use crate::domain::routes::AccessRule;
 use crate::domain::topology::Mode;
 use crate::domain::upstream_groups::UpstreamGroup;
 
@@ -62,11 +63,17 @@ fn every_section_arrives() {
     let page = rule("GET", "/account/orders");
     assert_eq!((page.upstream, page.reads), (web, Reads::Home));
     assert_eq!(rule("POST", "/signup").upstream, UpstreamGroup::API);
-    let country = CountrySource::Json("/billing/country".to_owned());
+    let country = NameSource::Json("/billing/country".to_owned());
     assert_eq!(rule("POST", "/signup").country, Some(country));
-    assert_eq!(rule("POST", "/join").country, Some(CountrySource::Form("billing[country]".to_owned())));
-    let header = CountrySource::Header("x-billing-country".to_owned());
+    assert_eq!(rule("POST", "/join").country, Some(NameSource::Form("billing[country]".to_owned())));
+    let header = NameSource::Header("x-billing-country".to_owned());
     assert_eq!(rule("POST", "/trial").country, Some(header));
+    let login = rule("POST", "/login");
+    assert_eq!(login.identifier, Some(NameSource::Json("/email".to_owned())));
+    assert_eq!((login.country.is_some(), login.jurisdiction), (true, Some(us)), "each has its turn");
+    assert_eq!(rule("GET", "/feed").identifier, Some(NameSource::Cookie("session".to_owned())));
+    let hook = routes.find("POST", "/hooks/k%31").expect("a rule");
+    assert_eq!((hook.rule.jurisdiction, hook.identifier), (Some(us), Some("k%31")), "by token.on_missing");
     assert_eq!(rule("POST", "/webhooks/a/b").jurisdiction, Some(us));
     assert_eq!(routes.find("GET", "/orgs/acme/x").expect("a rule").subject, Some("acme"));
 

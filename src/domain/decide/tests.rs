@@ -200,7 +200,7 @@ struct Drawn {
 /// What works for one jurisdiction.
 #[derive(Debug, Clone)]
 struct DrawnLive {
-    /// Where the home has moved: an index into the home and the replicas.
+    /// Where the home has moved: an index into the home, the replicas, and one region that may be unlawful.
     home: proptest::sample::Index,
     writable: bool,
     read_only: bool,
@@ -318,7 +318,9 @@ impl Drawn {
 
     /// Where the home is now.
     fn home(&self, jurisdiction: usize) -> usize {
-        *self.live[jurisdiction].home.get(&self.lawful(jurisdiction))
+        let mut anywhere = self.lawful(jurisdiction);
+        anywhere.push(self.region_count - 1);
+        *self.live[jurisdiction].home.get(&anywhere)
     }
 
     fn liveness(&self, topology: &Topology) -> Liveness {
@@ -364,7 +366,7 @@ impl Drawn {
         let works = |region: usize| readable[region] && !self.unreachable[region] && has_seen(region);
         if self.write || self.reads == Reads::Home {
             let stays = !self.hop || self.at == home;
-            let takes = *writable && !(self.write && *read_only);
+            let takes = *writable && !(self.write && *read_only) && self.lawful(self.whose).contains(&home);
             return (stays && takes && !self.unreachable[home]).then_some(home);
         }
         let may_hold = |region: usize| self.lawful(self.whose).contains(&region);

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 /// One server. Dropping it stops the processes and removes the files.
-pub(super) struct Server {
+pub(crate) struct Server {
     directory: TempDir,
     port: u16,
     process: Option<Child>,
@@ -25,7 +25,7 @@ pub(super) struct Server {
 
 impl Server {
     /// A fresh primary; `settings` are lines for postgresql.conf.
-    pub(super) async fn primary(settings: &str) -> Self {
+    pub(crate) async fn primary(settings: &str) -> Self {
         let mut server = Self::prepare();
         run(program("initdb")
             .args(["--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8"])
@@ -38,7 +38,7 @@ impl Server {
     }
 
     /// A standby that streams from this one.
-    pub(super) async fn standby(&self) -> Self {
+    pub(crate) async fn standby(&self) -> Self {
         let mut standby = Self::prepare();
         let port = self.port.to_string();
         run(program("pg_basebackup")
@@ -70,7 +70,7 @@ impl Server {
         Self { directory, port: free_port(), process: None }
     }
 
-    pub(super) async fn start(&mut self) {
+    pub(crate) async fn start(&mut self) {
         let log = File::options()
             .create(true)
             .append(true)
@@ -92,7 +92,7 @@ impl Server {
     }
 
     /// `kill -9`, the postmaster first, so that nothing is flushed or told to clients.
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let mut process = self.process.take().expect("running");
         let children = children_of(process.id());
         process.kill().expect("ours to kill");
@@ -104,20 +104,26 @@ impl Server {
         let _ = fs::remove_file(self.data().join("postmaster.pid"));
     }
 
-    pub(super) fn data(&self) -> PathBuf {
+    /// Makes a standby a primary of its own; back when it is one.
+    pub(crate) async fn promote(&self) {
+        let promoted = self.sql(&["SELECT pg_promote(true, 60)"]).await;
+        assert_eq!(promoted.as_deref(), Some("t"));
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }
 
-    pub(super) fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    pub(super) fn url(&self, user: &str) -> String {
+    pub(crate) fn url(&self, user: &str) -> String {
         format!("postgres://{user}@127.0.0.1:{}/postgres", self.port)
     }
 
     /// Runs statements as the superuser, each on its own; the first column of the last row.
-    pub(super) async fn sql(&self, statements: &[&str]) -> Option<String> {
+    pub(crate) async fn sql(&self, statements: &[&str]) -> Option<String> {
         let client = self.session().await;
         let mut last = None;
         for statement in statements {
@@ -131,7 +137,7 @@ impl Server {
     }
 
     /// A session of the superuser's own.
-    pub(super) async fn session(&self) -> tokio_postgres::Client {
+    pub(crate) async fn session(&self) -> tokio_postgres::Client {
         let (client, connection) =
             tokio_postgres::connect(&self.url("postgres"), NoTls).await.expect("it answers");
         tokio::spawn(connection);
@@ -139,7 +145,7 @@ impl Server {
     }
 
     /// Writes a file into the data directory that only the server may read.
-    pub(super) fn private_file(&self, name: &str, content: &str) {
+    pub(crate) fn private_file(&self, name: &str, content: &str) {
         let path = self.data().join(name);
         fs::write(&path, content).expect("writable");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("ours");
@@ -165,7 +171,7 @@ impl Drop for Server {
 }
 
 /// Sends a signal to one process.
-pub(super) fn signal(name: &str, process: u32) {
+pub(crate) fn signal(name: &str, process: u32) {
     let status = Command::new("kill").args(["-s", name, &process.to_string()]).stderr(Stdio::null()).status();
     status.expect("kill is there");
 }
