@@ -160,7 +160,7 @@ fn load(us: JurisdictionId, entries: usize) -> RegisterLoad {
     let mut keys: Vec<SubjectKey> = (0..entries as u64).map(key).collect();
     keys.sort_unstable();
     let mut load = RegisterLoad::new(us, entries);
-    keys.iter().for_each(|key| assert!(load.push(*key, entry(us, 1)), "random keys differ"));
+    assert!(keys.iter().all(|key| load.push(*key, entry(us, 1))), "random keys differ");
     load
 }
 

@@ -7,5 +7,6 @@ pub mod generator;
 pub mod latency;
 pub mod oracle;
 pub mod peers;
+pub mod positions;
 pub mod programs;
 pub mod world;

@@ -53,6 +53,7 @@ impl Problem {
         Refusal::NoLawfulReplica.code(),
         Refusal::PositionUnavailable.code(),
         Refusal::SubjectMoving.code(),
+        Refusal::RegisterUnreadable.code(),
         Refusal::Misdirected.code(),
         Refusal::Behind.code(),
         "bad-request",
@@ -69,15 +70,15 @@ impl Problem {
     pub const fn index(self) -> usize {
         match self {
             Self::Refused(refusal) => refusal as usize,
-            Self::BadRequest => 16,
-            Self::BodyTooLarge => 17,
-            Self::UpstreamUnavailable => 18,
-            Self::UpstreamTimeout => 19,
-            Self::UpstreamFailed => 20,
-            Self::Overloaded => 21,
-            Self::NotFound => 22,
-            Self::RequestTimeout => 23,
-            Self::HeadTooLarge => 24,
+            Self::BadRequest => 17,
+            Self::BodyTooLarge => 18,
+            Self::UpstreamUnavailable => 19,
+            Self::UpstreamTimeout => 20,
+            Self::UpstreamFailed => 21,
+            Self::Overloaded => 22,
+            Self::NotFound => 23,
+            Self::RequestTimeout => 24,
+            Self::HeadTooLarge => 25,
         }
     }
 
@@ -100,6 +101,7 @@ impl Problem {
                 | Refusal::ReadOnly
                 | Refusal::PositionUnavailable
                 | Refusal::SubjectMoving
+                | Refusal::RegisterUnreadable
                 | Refusal::NoLawfulReplica => StatusCode::SERVICE_UNAVAILABLE,
             },
             Self::BadRequest => StatusCode::BAD_REQUEST,
@@ -148,6 +150,9 @@ impl Problem {
                 }
                 Refusal::SubjectMoving => {
                     "This data is being moved to another region; nothing was changed. Try again."
+                }
+                Refusal::RegisterUnreadable => {
+                    "This gateway can't read where this data is; another one may. Try again."
                 }
                 Refusal::Misdirected => "This region may not serve this request.",
                 Refusal::Behind => {

@@ -7,11 +7,13 @@ use http::{Method, Version};
 
 use super::connection::{Activity, Client, Phase};
 use super::position::Trace;
+use super::presence::Present;
 use super::problem::Problem;
 use super::worker::Generation;
 use crate::clock;
 use crate::domain::decide::Access;
 use crate::domain::names::{JurisdictionId, RegionId};
+use crate::domain::register::Generation as HomeGeneration;
 use crate::telemetry::{
     self, AccessRecord, Decision, Protocol, RequestOutcome, SubjectHash, truncate_address,
 };
@@ -41,6 +43,10 @@ pub struct Record {
     /// No other request may follow on the connection.
     pub last: bool,
     pub positions: Trace,
+    /// Of the register's entry that the decision went by.
+    pub home_generation: HomeGeneration,
+    /// Counts the exchange among its subject's while it lasts.
+    pub present: Option<Present>,
 }
 
 /// The end of an exchange: [`Drop`] is what happens then.
@@ -74,6 +80,8 @@ impl Record {
             bytes_out: 0,
             last: false,
             positions: Trace::default(),
+            home_generation: HomeGeneration::default(),
+            present: None,
         }
     }
 

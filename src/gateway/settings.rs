@@ -14,7 +14,7 @@ use crate::config::{CertificateFiles, Config, Endpoint, TlsSettings, TlsVersion}
 use crate::domain::liveness::Liveness;
 use crate::domain::liveness::replayed::Replayed;
 use crate::domain::names::RegionId;
-use crate::telemetry::{Labels, SubjectHasher};
+use crate::telemetry::{Labels, Metrics, SubjectHasher};
 use crate::tls::{CertificateSource, CertificateStore, Certificates, DownstreamOffer, InternalTls, TlsFault};
 use crate::upstream::{Dial, Endpoints, SetAside};
 
@@ -75,8 +75,12 @@ impl From<TlsFault> for SettingsFault {
 }
 
 impl Settings {
-    /// Reads certificates; opens no connection. Keys and certificates that `previous` has already stay in use.
-    pub fn new(config: Config, previous: Option<&Self>) -> Result<Self, SettingsFault> {
+    /// Reads certificates; opens no connection. Without `metrics` the configuration is only checked, and registers stay closed. Keys and certificates that `previous` has already stay in use.
+    pub fn new(
+        config: Config,
+        previous: Option<&Self>,
+        metrics: Option<&Arc<Metrics>>,
+    ) -> Result<Self, SettingsFault> {
         let verifier =
             Verifier::new(config.token.issuers.clone(), previous.map(|settings| &settings.verifier))
                 .map_err(SettingsFault::Token)?;
@@ -112,8 +116,8 @@ impl Settings {
             .collect();
         let positions = Positions::new(&config, previous.and_then(|settings| settings.positions.as_deref()));
         let state = seen.map(|seen| seen.state.load().without_positions()).unwrap_or_default();
-        let known = seen.and_then(|seen| seen.registers.as_deref());
-        let registers = config.register.as_ref().map(|register| Arc::new(Registers::new(register, known)));
+        let known = previous.and_then(|previous| previous.registers.as_ref());
+        let registers = Registers::new(&config, known, metrics);
         Ok(Self {
             verifier,
             hasher,

@@ -25,6 +25,7 @@ mod introspection;
 mod key_rotation;
 mod limits;
 mod observe;
+mod positions;
 mod promotion;
 mod reload;
 mod retry;

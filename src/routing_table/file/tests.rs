@@ -87,7 +87,7 @@ async fn a_file_is_read_again_when_it_has_changed() {
         stop: stop.clone(),
     };
     let us = topology.jurisdiction("us").expect("there");
-    let (hour, minute) = (Duration::from_secs(3600), Duration::from_secs(60));
+    let (hour, minute) = (Duration::from_hours(1), Duration::from_mins(1));
     let (follower, handle) = FileFollower::new(us, path.clone(), hour, minute, shared);
     let metrics = Arc::clone(&follower.shared.metrics);
     let running = tokio::spawn(follower.run());

@@ -4,7 +4,8 @@
 //! - Listening comes before loading, so that nothing falls between.
 //! - A poll reads what the poll before did not see, by that one's snapshot; what notifications miss or tell in another
 //!   order than it happened, the poll mends.
-//! - What was told before an answer is applied before the answer's rows.
+//! - What was told before a question is applied before the answer's rows, what was told since after them: it may be newer than
+//!   the answer's snapshot, and if it is older, the newer is told right behind it.
 //! - Each answer says again what its server is; one that is no primary, or stands lower than was known, changes nothing.
 
 use std::time::{Duration, Instant};
@@ -227,7 +228,7 @@ impl<'a> Session<'a> {
         let told = self.told_so_far(&mut notices).0;
         let begun = self.follower.asks.begun();
         let (standing, changes, asked_at) = self.changes(&standing.cursor, &mut notices).await?;
-        let since = told.into_iter().chain(self.told_so_far(&mut notices).0).chain(changes).collect();
+        let since = told.into_iter().chain(changes).chain(self.told_so_far(&mut notices).0).collect();
         let rows = load.len();
         self.follower.writer.reload(load, since).await;
         self.follower.metrics.control().register_reloaded(&name, reason);
@@ -247,9 +248,10 @@ impl<'a> Session<'a> {
         // Whatever was lost before this poll begins is in its answer.
         self.database.missed();
         let mut notices = Notices::default();
-        let (standing, changes, asked_at) = self.changes(&cursor, &mut notices).await?;
-        let (told, _) = self.told_so_far(&mut notices);
-        self.follower.writer.apply(told);
+        let (before, _) = self.told_so_far(&mut notices);
+        self.follower.apply(before);
+        let (standing, mut changes, asked_at) = self.changes(&cursor, &mut notices).await?;
+        changes.extend(self.told_so_far(&mut notices).0);
         self.follower.apply(changes);
         self.applied(&standing, asked_at, begun);
         Ok(())

@@ -18,9 +18,9 @@ use crate::{
 };
 
 /// Enough for a busy machine; a test that gets here has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// So long that a test in which only a poll could have told has failed.
-const NEVER: Duration = Duration::from_secs(3600);
+const NEVER: Duration = Duration::from_hours(1);
 const SOON: Duration = Duration::from_millis(50);
 
 const SCHEMA: &str = include_str!("tests/register.sql");
@@ -123,10 +123,9 @@ impl Following {
 
     async fn seen(&self, what: &str, wanted: impl Fn(&RegisterView) -> bool) -> RegisterView {
         let mut view = self.handle.watch();
-        match tokio::time::timeout(PATIENCE, view.wait_for(|view| wanted(view))).await {
-            Ok(seen) => seen.expect("it runs").clone(),
-            Err(_) => panic!("never {what}: {:?}", self.handle.view()),
-        }
+        let seen = tokio::time::timeout(PATIENCE, view.wait_for(|view| wanted(view))).await.ok();
+        let seen = seen.map(|seen| seen.expect("it runs").clone());
+        seen.unwrap_or_else(|| panic!("never {what}: {:?}", self.handle.view()))
     }
 
     async fn followed(&self) -> RegisterView {

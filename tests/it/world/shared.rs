@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{PoisonError, RwLock};
 
 use http::Method;
-use residency_loadtest::world::{Call, Port, Region, World, WorldBuilder};
+use residency_loadtest::world::{Call, Jurisdiction, Port, Region, World, WorldBuilder};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::harness::{eventually, holds};
@@ -36,9 +36,22 @@ pub fn alone(count: usize, behaviour: impl AsyncFnOnce(&World)) {
     let runtime = runtime();
     let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(behaviour(world))));
     world.heal_all();
+    runtime.block_on(replaying(world));
     runtime.block_on(all_well(world));
     if let Err(panic) = outcome {
         resume_unwind(panic);
+    }
+}
+
+/// Lets every standby go on that was told to stop.
+async fn replaying(world: &World) {
+    for jurisdiction in Jurisdiction::ALL {
+        for &replica in jurisdiction.replicas() {
+            if let Ok(sql) = world.sql(replica, jurisdiction).await {
+                // One that is no standby any more has nothing to go on with.
+                let _ = sql.batch_execute("SELECT pg_wal_replay_resume()").await;
+            }
+        }
     }
 }
 
