@@ -70,8 +70,7 @@ impl Gateways<'_> {
         if self.clusters.is_some() {
             text.push_str(
                 "\n[register]\nsubject_key = \"env:REGISTER_SUBJECT_KEY\"\n\
-                 identifier_key = \"env:REGISTER_IDENTIFIER_KEY\"\nsnapshot = \"env:REGISTER_SNAPSHOT\"\n\n\
-                 [position]\nkey = \"env:POSITION_KEY\"\n",
+                 identifier_key = \"env:REGISTER_IDENTIFIER_KEY\"\nsnapshot = \"env:REGISTER_SNAPSHOT\"\n",
             );
         }
         for region in Region::ALL {
@@ -233,7 +232,6 @@ impl Gateways<'_> {
             .map(|kind| (format!("REGISTER_{kind}_KEY"), format!("{kind}-{}", clusters.password)))
             .into();
         env.push(("REGISTER_SNAPSHOT".to_owned(), format!("dir:{}", snapshot.display())));
-        env.push(("POSITION_KEY".to_owned(), format!("POSITION-{}", clusters.password)));
         for jurisdiction in Jurisdiction::ALL {
             for member in members(jurisdiction) {
                 let address = links.address(region, member, Port::Postgres(jurisdiction));
