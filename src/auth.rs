@@ -55,6 +55,7 @@ pub use policy::{
 };
 use refresher::causes;
 pub use refresher::{KeyRefresher, RefreshOptions};
+pub use strict_json::{JsonFault, parse_object};
 pub use token::MAX_TOKEN_BYTES;
 pub use token_cache::TokenCache;
 pub use verifier::{VerifiedToken, Verifier};

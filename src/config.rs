@@ -229,6 +229,8 @@ pub struct HealthSettings {
     pub interval: Duration,
     /// Without an answer for this long a region counts as gone.
     pub dead_after: Duration,
+    /// An API process that answers nothing for so long, while requests wait, is asked whether it hangs.
+    pub hang_after: Duration,
     pub external: Vec<ExternalService>,
 }
 

@@ -11,19 +11,25 @@ pub mod body;
 pub mod command;
 pub mod connection;
 mod control;
+mod control_api;
 mod conversation;
 mod exchange;
 pub mod explain;
 mod forward;
 pub mod headers;
 mod health;
+mod hold;
 mod identify;
 mod listener;
 mod multiplex;
 mod own_paths;
 mod peek;
+mod position;
+mod presence;
 mod problem;
 mod record;
+mod registers;
+mod registrar;
 mod reply;
 mod script;
 mod settings;
@@ -40,19 +46,23 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use arc_swap::ArcSwap;
 
 use crate::telemetry::Metrics;
+pub use registers::Registers;
+use registrar::Registrar;
 pub use settings::{Settings, SettingsFault};
 
 /// What all threads of a gateway share.
 pub struct Gateway {
     settings: ArcSwap<Settings>,
     pub metrics: Metrics,
+    /// By which workers have registers written.
+    pub registrar: Registrar,
     draining: AtomicBool,
 }
 
 impl Gateway {
     pub fn new(settings: Settings, metrics: Metrics) -> Arc<Self> {
         let settings = ArcSwap::from_pointee(settings);
-        Arc::new(Self { settings, metrics, draining: AtomicBool::new(false) })
+        Arc::new(Self { settings, metrics, registrar: Registrar::new(), draining: AtomicBool::new(false) })
     }
 
     /// The settings in force.

@@ -3,7 +3,7 @@
 //! Two programs share this library: `residency-gateway`, the proxy in the path of every request, and
 //! `residency-migrate`, the companion for one-off jobs. Dependencies point down only:
 //! `bin` → applications (`gateway`, `pki`, `promotion`, `register`) → edges (`config`, `auth`, `upstream`, `http1`, `postgres`, `tls`,
-//! `telemetry`) → `domain`.
+//! `telemetry`, `routing_table`) → `domain`.
 pub mod auth;
 pub mod clock;
 pub mod config;
@@ -14,6 +14,7 @@ pub mod pki;
 pub mod postgres;
 pub mod promotion;
 pub mod register;
+pub mod routing_table;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;

@@ -1,8 +1,8 @@
-//! `residency-migrate pki`: the certificates by which gateways know each other.
+//! `residency-migrate pki`: the certificates by which gateways know each other, and the programs that may use their control API.
 //!
-//! One directory holds the authority (`ca.crt`, `ca.key`) and for each region `<region>.crt` and `<region>.key`. A
-//! gateway needs `ca.crt` and its own two files; `ca.key` stays where this command runs, which should not be a
-//! gateway.
+//! One directory holds the authority (`ca.crt`, `ca.key`), for each region `<region>.crt` and `<region>.key`, and for each
+//! program `<region>.control.<name>.crt` and `.key`. A gateway needs `ca.crt` and its own two files, a program `ca.crt` and
+//! its own; `ca.key` stays where this command runs, which should not be a gateway.
 //!
 //! Replacing the authority takes two steps, because files reach gateways one after another:
 //! 1. `rotate --ca` makes a new authority and new certificates. `ca.crt` holds both authorities, and each new
@@ -25,7 +25,9 @@ mod authority;
 mod directory;
 mod facts;
 mod fault;
+mod holder;
 mod init;
+mod issue;
 mod rotate;
 mod status;
 
@@ -43,11 +45,25 @@ pub enum Command {
         #[arg(long = "region", required = true, value_name = "NAME")]
         regions: Vec<String>,
     },
+    /// Make a certificate for a program that uses the control API of one region's gateways
+    Issue {
+        #[arg(long)]
+        dir: PathBuf,
+        /// Such a certificate; there is no other kind so far
+        #[arg(long, required = true)]
+        control: bool,
+        /// The region whose gateways it asks
+        #[arg(long, value_name = "NAME")]
+        region: String,
+        /// The program's name, for logs and records
+        #[arg(long, value_name = "NAME")]
+        name: String,
+    },
     /// Reissue certificates with new keys, or replace the authority in two steps
     Rotate {
         #[arg(long)]
         dir: PathBuf,
-        /// Only these regions (default: all)
+        /// Only these regions, with the programs that use their control API (default: all)
         #[arg(long = "region", value_name = "NAME", conflicts_with_all = ["ca", "retire_old_ca"])]
         regions: Vec<String>,
         /// Step one: a new authority beside the old one, and certificates that both sides accept
@@ -73,6 +89,7 @@ pub fn run(command: Command, out: &mut dyn Write) -> Result<ExitCode, PkiFault> 
     let now = Timestamp::now();
     let account = match command {
         Command::Init { dir, regions } => init::init(&dir, &regions, now),
+        Command::Issue { dir, region, name, .. } => issue::issue(&dir, &region, &name, now),
         Command::Rotate { dir, ca: true, .. } => rotate::replace_authority(&dir, now),
         Command::Rotate { dir, retire_old_ca: true, .. } => rotate::retire_old_authority(&dir),
         Command::Rotate { dir, regions, .. } => rotate::reissue(&dir, &regions, now),

@@ -1,7 +1,7 @@
 //! A region's databases: pools, TLS toward them, and what each one is and how far it has come.
 //!
 //! A [`Monitor`] keeps one session open to each database and asks one question again and again: primary or replica,
-//! which timeline, which position. What it learns is published as a [`DatabaseState`]; lag is worked out from these
+//! which timeline, which position, and what it says of its jurisdiction's home. What it learns is published as a [`DatabaseState`]; lag is worked out from these
 //! by `domain::replication_lag`.
 //!
 //! Invariants
@@ -18,14 +18,18 @@ mod database;
 mod fault;
 mod libpq;
 mod monitor;
+mod position;
 mod sample;
+mod subscription;
 mod tls;
 mod url;
 
 pub use database::{Database, Limits};
 pub use fault::{DatabaseFault, describe};
 pub use monitor::{Cadence, DatabaseState, Monitor};
-pub use sample::{Role, Sample};
+pub use position::{PositionKeeper, PositionSource, Questioned};
+pub use sample::{JurisdictionRow, Role, Sample};
+pub use subscription::{Subscription, Told};
 pub use url::{DatabaseUrl, UrlFault};
 
 #[cfg(test)]

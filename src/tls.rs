@@ -26,10 +26,10 @@ pub use accept::{HandshakeFacts, accept, handshake_facts};
 pub use certificate_store::{CertificateSource, CertificateStore, Certificates};
 pub use downstream::{DownstreamOffer, downstream_config};
 pub use fault::TlsFault;
-pub use internal::{InternalTls, peer_region};
+pub use internal::{Caller, InternalTls};
 pub(crate) use pem::{certificates, certified_key};
 pub(crate) use region_name::DOMAIN;
-pub use region_name::{dns_name, is_region_label, region_of};
+pub use region_name::{ControlClient, dns_name, is_region_label, region_of};
 pub use served_names::served_name;
 
 /// ALPN protocol of HTTP/1.1 (RFC 7301).

@@ -5,7 +5,8 @@
 //!
 //! Invariants
 //! - R1: nothing is sent without a [`Permit`], and only to the region the permit names.
-//! - A request that an upstream may have looked at is never sent again; one that it can't have is handed back whole.
+//! - A request that an upstream may have looked at is never sent again; one that it can't have is handed back whole. So is a
+//!   GET or HEAD without a body whose upstream was given up: a region that is gone, a process that hangs.
 //! - Connections per endpoint are bounded; idle ones are closed before the upstream would close them.
 //!
 //! Absent by design: time-outs of the exchange (the gateway watches its connection), retries in another region.
@@ -17,20 +18,26 @@ mod endpoint;
 mod http2;
 mod io;
 mod retained;
+mod watched;
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
 
 pub use body::{Inflow, RequestBody, UpstreamBody};
 pub use control::{ControlFault, ControlLink};
 pub use endpoint::{Counted, Limits, Target};
 pub use http2::Local;
 pub use io::Dial;
+pub use watched::SetAside;
 
 use crate::clock::{CoarseClock, Millis};
 use crate::config::Endpoint;
 use crate::domain::decide::Permit;
+use crate::domain::names::{RegionId, RegionSet};
 use crate::domain::upstream_groups::UpstreamGroup;
 use crate::http1::{BodyFault, Prefixed, RequestHead, ResponseHead};
 use crate::telemetry::WorkerMetrics;
@@ -46,6 +53,11 @@ pub struct Upstreams {
     gateways: Vec<Vec<Rc<Target>>>,
     /// Where the next look for the least busy endpoint starts.
     turn: Cell<usize>,
+    hang_after: Duration,
+    /// Regions that were gone at the last tick.
+    gone: Cell<RegionSet>,
+    /// Somebody who waits must be woken to be told to wait no longer.
+    gave_up: Rc<Cell<bool>>,
     metrics: Arc<WorkerMetrics>,
 }
 
@@ -54,9 +66,11 @@ pub struct Endpoints {
     /// The gateway's own region, as an index.
     pub own: usize,
     /// Its processes, by [`UpstreamGroup::index`].
-    pub groups: Vec<Vec<(Endpoint, Dial)>>,
+    pub groups: Vec<Vec<(Endpoint, Arc<SetAside>)>>,
     /// Other regions' gateways, by region index.
     pub gateways: Vec<Vec<(Endpoint, Dial)>>,
+    /// A process that answers nothing for so long, while requests wait, is asked whether it hangs.
+    pub hang_after: Duration,
 }
 
 /// A request on its way.
@@ -101,6 +115,8 @@ pub enum FaultKind {
     Closed,
     /// What came back is no response, or one that can be read in two ways.
     Protocol,
+    /// It was sent, and neither answered nor worth waiting for any longer: the region is gone, or the endpoint hangs.
+    GivenUp,
     /// The client broke off within its body.
     Request,
     /// The client's body can be read in two ways.
@@ -116,6 +132,7 @@ impl FaultKind {
             Self::Exhausted => "exhausted",
             Self::Closed => "closed",
             Self::Protocol => "protocol",
+            Self::GivenUp => "given-up",
             Self::Request => "request",
             Self::RequestMalformed => "request-malformed",
         }
@@ -143,22 +160,30 @@ impl Upstreams {
         metrics: &Arc<WorkerMetrics>,
         previous: Option<&Self>,
     ) -> Self {
-        let target = |region: usize, endpoint: Endpoint, dial: Dial| {
+        let Endpoints { own, groups, gateways, hang_after } = endpoints;
+        let target = |region: usize, endpoint: Endpoint, dial: Dial, set_aside: &Arc<SetAside>| {
             let counted = Counted { metrics: Arc::clone(metrics), region };
             previous
                 .and_then(|known| {
                     known.targets().find(|target| target.is(&endpoint, &dial, limits, &counted))
                 })
                 .cloned()
-                .unwrap_or_else(|| Rc::new(Target::new(endpoint, dial, limits, counted)))
+                .unwrap_or_else(|| Rc::new(Target::new(endpoint, dial, limits, counted, set_aside)))
         };
-        let targets = |region: usize, endpoints: Vec<(Endpoint, Dial)>| {
-            endpoints.into_iter().map(|(endpoint, dial)| target(region, endpoint, dial)).collect()
+        let processes = |group: Vec<(Endpoint, Arc<SetAside>)>| {
+            group.into_iter().map(|(endpoint, aside)| target(own, endpoint, Dial::Plain, &aside)).collect()
         };
-        let Endpoints { own, groups, gateways } = endpoints;
+        // There is one for each region, and none is set aside.
+        let gateway = |region: usize, endpoints: Vec<(Endpoint, Dial)>| {
+            let one = |(endpoint, dial)| target(region, endpoint, dial, &Arc::default());
+            endpoints.into_iter().map(one).collect()
+        };
         Self {
-            groups: groups.into_iter().map(|group| targets(own, group)).collect(),
-            gateways: gateways.into_iter().enumerate().map(|(region, one)| targets(region, one)).collect(),
+            groups: groups.into_iter().map(processes).collect(),
+            gateways: gateways.into_iter().enumerate().map(|(region, one)| gateway(region, one)).collect(),
+            hang_after,
+            gone: Cell::default(),
+            gave_up: Rc::default(),
             metrics: Arc::clone(metrics),
             turn: Cell::default(),
         }
@@ -191,10 +216,24 @@ impl Upstreams {
                 self.metrics.upstream_retried(permit.destination().index());
             }
             tried |= 1 << index;
+            let _trial = target.watched.trial();
             match target.exchange(clock, request).await {
-                Ok(response) => return Ok(response),
-                Err(fault) if request.is_some() && !fault.0.is_clients() => last = fault,
-                Err(fault) => return Err(fault),
+                Ok(response) => {
+                    if !permit.leaves_region() {
+                        watched::note(targets, index, !is_failure(response.head.status), clock.now());
+                    }
+                    return Ok(response);
+                }
+                Err(fault) => {
+                    let broke = matches!(fault.0, FaultKind::Closed | FaultKind::Protocol);
+                    if broke && !permit.leaves_region() {
+                        watched::note(targets, index, false, clock.now());
+                    }
+                    if request.is_none() || fault.0.is_clients() {
+                        return Err(fault);
+                    }
+                    last = fault;
+                }
             }
         }
         Err(last)
@@ -243,12 +282,30 @@ impl Upstreams {
         self.targets().filter(|target| !kept(target)).for_each(|target| target.retire());
     }
 
-    /// Closes connections that were idle too long. Called once a tick.
-    pub fn sweep(&self, now: Millis) {
-        self.targets().for_each(|target| target.sweep(now));
+    /// Closes connections that were idle too long, asks processes that answer nothing, and gives up on what was sent to regions
+    /// that are gone since. Called once a tick. Returns whether those who wait for an answer must be polled again.
+    pub fn sweep(&self, clock: &Arc<CoarseClock>, gone: RegionSet) -> bool {
+        self.targets().for_each(|target| target.sweep(clock.now()));
+        for group in &self.groups {
+            watched::sweep(group, clock, self.hang_after, &self.gave_up);
+        }
+        let lost = gone.minus(self.gone.replace(gone));
+        for region in lost.iter().map(RegionId::index) {
+            for target in self.gateways.get(region).into_iter().flatten() {
+                target.watched.give_up();
+                target.close_idle();
+                self.gave_up.set(true);
+            }
+        }
+        self.gave_up.replace(false)
     }
 
     pub fn targets(&self) -> impl Iterator<Item = &Rc<Target>> {
         self.groups.iter().chain(&self.gateways).flatten()
     }
+}
+
+/// Of a process that does not do well, as far as its answer tells.
+fn is_failure(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502 | 503 | 504)
 }

@@ -7,6 +7,7 @@ import { orders } from './routes/orders.js'
 import { transfers } from './routes/transfers.js'
 import { visitors } from './routes/visitors.js'
 import { regionCache } from './region-cache.js'
+import { residencyControl } from './residency-control.js'
 import { Problem, regionRouter } from './region-router.js'
 
 /**
@@ -23,7 +24,8 @@ export function buildApi(settings, keys, log) {
   })
   const cache = regionCache(settings.redisUrl, settings.region, log)
   const sockets = live(settings, residency, log)
-  const context = { settings, keys, cache }
+  const control = settings.control && residencyControl({ ...settings.control, region: settings.region })
+  const context = { settings, keys, cache, control }
   const unanswered = new Set()
   let draining = false
 
@@ -67,6 +69,7 @@ export function buildApi(settings, keys, log) {
     cut: sockets.close,
     async close() {
       sockets.close()
+      control?.close()
       await Promise.all([residency.close(), cache.close()])
     },
   }

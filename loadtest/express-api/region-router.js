@@ -311,7 +311,9 @@ class RoleAwareClient extends pg.Client {
 function standbyFound(where) {
   return new Problem(503, 'database-read-only', 'The database asked for as primary is read-only',
     `The gateway asked for the primary, but ${where} is a standby or set read-only. Remedy: promote it, or make the ` +
-    'region that has the primary the jurisdiction\'s home in the gateway\'s configuration.', { 'Retry-After': '1' })
+    'region that has the primary the jurisdiction\'s home in the gateway\'s configuration.',
+    // The gateway sends no more writes here until it has looked for itself.
+    { 'Retry-After': '1', 'Residency-Fault': 'read-only' })
 }
 
 /** The URL with sessions that are read-only unless the app asks otherwise. */

@@ -1,5 +1,7 @@
 // The environment → settings, every fault named at once with its remedy.
 
+import { readFileSync } from 'node:fs'
+
 /** @throws {Error} whose message lists what is wrong, one fault a line */
 export function settings(env) {
   const faults = []
@@ -17,6 +19,7 @@ export function settings(env) {
     port: whole('PORT', 3000, 65_535),
     region: required('REGION', 'the name the gateway\'s configuration gives this region'),
     databases: databases(env.DATABASES, faults),
+    control: control(env, faults),
     keysFile: required('JWT_KEYS_FILE', 'make one with `node keys.js init FILE`'),
     issuer: required('ISSUER', 'the gateway\'s token.issuer'),
     audience: required('AUDIENCE', 'the gateway\'s token.audience'),
@@ -51,6 +54,29 @@ function databases(json, faults) {
     }
   }
   return held
+}
+
+/** The control API's settings, or null without any of them. */
+function control(env, faults) {
+  const names = ['CONTROL_URL', 'CONTROL_CA', 'CONTROL_CERT', 'CONTROL_KEY']
+  if (names.every((name) => !env[name])) return null
+  const missing = names.filter((name) => !env[name])
+  if (missing.length > 0) {
+    faults.push(`${missing.join(', ')} not set: the control API needs all of ${names.join(', ')}, or none`)
+    return null
+  }
+  if (!URL.canParse(env.CONTROL_URL) || new URL(env.CONTROL_URL).protocol !== 'https:') {
+    faults.push('CONTROL_URL is no https:// URL: write that of the gateway\'s internal listener')
+  }
+  const file = (name) => {
+    try {
+      return readFileSync(env[name])
+    } catch (error) {
+      faults.push(`${name} can't be read (${error.code}): name a PEM file of \`residency-migrate pki\``)
+      return null
+    }
+  }
+  return { url: env.CONTROL_URL, ca: file('CONTROL_CA'), cert: file('CONTROL_CERT'), key: file('CONTROL_KEY') }
 }
 
 function isPostgres(url) {

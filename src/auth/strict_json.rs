@@ -11,14 +11,14 @@ use serde_json::{Map, Number, Value};
 
 /// Why bytes are no JSON object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum JsonFault {
+pub enum JsonFault {
     Malformed,
     DuplicateName,
     NotAnObject,
 }
 
 /// Parses exactly one JSON object and nothing after it.
-pub(super) fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, JsonFault> {
+pub fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, JsonFault> {
     let duplicate = Cell::new(false);
     let mut source = serde_json::Deserializer::from_slice(bytes);
     let parsed = Strict(&duplicate).deserialize(&mut source).and_then(|value| source.end().map(|()| value));

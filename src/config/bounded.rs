@@ -47,6 +47,7 @@ pub(super) fn health(section: &Section<'_>) -> HealthSettings {
         lag_limit: section.milliseconds("lag_limit_ms", 500, 1, HOUR),
         interval: section.milliseconds("interval_ms", 100, 10, 60_000),
         dead_after: section.milliseconds("dead_after_ms", 1_500, 20, 600_000),
+        hang_after: section.milliseconds("hang_after_ms", 1_000, 50, 600_000),
         external: section.list("external").iter().filter_map(external).collect(),
     };
     if settings.dead_after <= settings.interval {

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
+use crate::auth::CookieName;
 use crate::domain::cors::Cors;
 use crate::domain::countries::CountrySet;
 use crate::domain::decide::{Access, Reads};
 use crate::domain::graphql::GraphQlRule;
-use crate::domain::routes::{AccessRule, CountrySource, RouteFault, RouteRule, RouteTable};
+use crate::domain::named::NameSource;
+use crate::domain::names::JurisdictionId;
+use crate::domain::routes::{AccessRule, RouteFault, RouteRule, RouteTable};
 use crate::domain::topology::Topology;
 use crate::domain::upstream_groups::{API, UpstreamGroup, UpstreamGroups};
 
@@ -39,6 +42,9 @@ pub(super) struct Surroundings<'a> {
     pub(super) places: &'a Places<'a>,
     pub(super) topology: Option<&'a Topology>,
     pub(super) groups: &'a UpstreamGroups,
+    /// `token.on_missing`: the jurisdiction of tokens without a claim, and of identifiers that nobody has. Written and of no
+    /// use, it is a fault of its own.
+    pub(super) on_missing: Option<Option<JurisdictionId>>,
     /// The region of this gateway, when it is known.
     pub(super) own: Option<&'a str>,
     pub(super) reader: &'a Reader<'a>,
@@ -47,7 +53,8 @@ pub(super) struct Surroundings<'a> {
 /// `cors` is `[cors]`, from which routes take what they leave out.
 pub(super) fn read(root: &Section<'_>, cors: Option<&CorsKeys>) -> Vec<RouteKeys> {
     let route = |(pattern, section): (String, Section<'_>)| {
-        if section.has("country") && section.has("jurisdiction") {
+        // Behind an identifier each of them has its turn.
+        if section.has("country") && section.has("jurisdiction") && !section.has("identifier") {
             let what = "a fixed jurisdiction leaves a country nothing to decide";
             section.reader.error(&section.path("country"), what, "keep one of country and jurisdiction");
         }
@@ -64,7 +71,8 @@ pub(super) fn read(root: &Section<'_>, cors: Option<&CorsKeys>) -> Vec<RouteKeys
                 access,
                 reads,
                 upstream: UpstreamGroup::default(),
-                country: country(&section),
+                identifier: IDENTIFIER.read(&section),
+                country: COUNTRY.read(&section),
                 jurisdiction: None,
                 subject: subject(&section),
                 cors: CorsKeys::of_route(&section.child("cors"), cors),
@@ -88,13 +96,24 @@ fn check_countries(routes: &[RouteKeys], places: &Places<'_>, reader: &Reader<'_
     }
 }
 
+/// A write whose identifier nobody has would be refused, and so be told from one whose identifier somebody has.
+fn check_identifier(path: &KeyPath, rule: &RouteRule, reader: &Reader<'_>) {
+    let reads = matches!(rule.pattern.split_once(' '), Some(("GET" | "HEAD", _)));
+    let reads = rule.access.map_or(reads, |access| access == AccessRule::Always(Access::Read));
+    if !reads {
+        let what = "leaves a request whose identifier nobody has without a place";
+        let remedy = "write the jurisdiction that is to answer it beside it: jurisdiction = \"us\", or token.on_missing";
+        reader.error(&path.key("identifier"), what, remedy);
+    }
+}
+
 /// Builds the table. Without a topology the patterns are checked all the same.
 pub(super) fn table(
     routes: Vec<RouteKeys>,
     cors: Option<&Arc<Cors>>,
     surroundings: &Surroundings<'_>,
 ) -> RouteTable {
-    let Surroundings { places, topology, groups, own, reader } = *surroundings;
+    let Surroundings { places, topology, groups, on_missing, own, reader } = *surroundings;
     check_countries(&routes, places, reader);
     let mut paths = Vec::with_capacity(routes.len());
     let mut rules = Vec::with_capacity(routes.len());
@@ -102,7 +121,14 @@ pub(super) fn table(
         rule.cors = rule.cors.or_else(|| cors.cloned());
         rule.upstream =
             upstream.map(|name| places.upstream_group(&name, groups, own, reader)).unwrap_or_default();
+        let is_fixed = jurisdiction.is_some();
         rule.jurisdiction = jurisdiction.and_then(|name| places.jurisdiction(&name, topology, reader));
+        if rule.identifier.is_some() && !is_fixed {
+            rule.jurisdiction = on_missing.flatten();
+            if on_missing.is_none() {
+                check_identifier(&path, &rule, reader);
+            }
+        }
         paths.push(path);
         rules.push(rule);
     }
@@ -138,31 +164,80 @@ fn access(section: &Section<'_>) -> Option<AccessRule> {
     }
 }
 
-fn country(section: &Section<'_>) -> Option<CountrySource> {
-    let text =
-        section.text("country", "`json:` and a JSON pointer (RFC 6901), `form:` or `header:` and a name")?;
-    let (what, remedy) = match text.value.split_once(':') {
-        Some(("json", pointer)) if is_pointer(pointer) => {
-            return Some(CountrySource::Json(pointer.to_owned()));
-        }
-        Some(("json", _)) => ("has no JSON pointer", "write json:/billing/country (RFC 6901)"),
-        Some(("form", field)) if is_field(field) => return Some(CountrySource::Form(field.to_owned())),
-        Some(("form", _)) => ("has no name of a field", "write form:country"),
-        Some(("header", name)) => match HeaderName::from_bytes(name.as_bytes()) {
-            Ok(name) if !name.as_str().starts_with("residency-") => {
-                return Some(CountrySource::Header(name.as_str().to_owned()));
+/// What a route may look for in a request.
+struct Sought {
+    key: &'static str,
+    takes: &'static str,
+    /// `a country`, say.
+    what: &'static str,
+    /// By the word before the colon.
+    examples: &'static [(&'static str, &'static str)],
+    remedy: &'static str,
+}
+
+const COUNTRY: Sought = Sought {
+    key: "country",
+    takes: "`json:` and a JSON pointer (RFC 6901), `form:` or `header:` and a name",
+    what: "a country",
+    examples: &[
+        ("json", "json:/billing/country"),
+        ("form", "form:country"),
+        ("header", "header:X-Billing-Country"),
+    ],
+    remedy: "write json:/billing/country, form:country or header:X-Billing-Country",
+};
+
+const IDENTIFIER: Sought = Sought {
+    key: "identifier",
+    takes: "`json:` and a JSON pointer (RFC 6901), `form:`, `header:` or `cookie:` and a name, `path:` and a parameter",
+    what: "an identifier",
+    examples: &[
+        ("json", "json:/email"),
+        ("form", "form:email"),
+        ("header", "header:X-Api-Key"),
+        ("cookie", "cookie:session"),
+        ("path", "path:key"),
+    ],
+    remedy: "write json:/email, form:email, header:X-Api-Key, cookie:session or path:key",
+};
+
+impl Sought {
+    fn read(&self, section: &Section<'_>) -> Option<NameSource> {
+        let text = section.text(self.key, self.takes)?;
+        let (kind, name) = text.value.split_once(':').unwrap_or_default();
+        let example = self.examples.iter().find(|(known, _)| *known == kind).map(|(_, example)| *example);
+        let (what, remedy) = match (kind, example) {
+            ("json", Some(_)) if is_pointer(name) => return Some(NameSource::Json(name.to_owned())),
+            ("json", Some(example)) => ("has no JSON pointer", format!("write {example} (RFC 6901)")),
+            ("form", Some(_)) if is_field(name) => return Some(NameSource::Form(name.to_owned())),
+            ("form", Some(example)) => ("has no name of a field", format!("write {example}")),
+            ("header", Some(example)) => match HeaderName::from_bytes(name.as_bytes()) {
+                Ok(name) if !name.as_str().starts_with("residency-") => {
+                    return Some(NameSource::Header(name.as_str().to_owned()));
+                }
+                Ok(_) => (
+                    "names a header that is taken out of what clients send",
+                    "write a header of your own".to_owned(),
+                ),
+                Err(_) => ("has no name of a header", format!("write {example}")),
+            },
+            ("cookie", Some(_)) if CookieName::new(name).is_ok() => {
+                return Some(NameSource::Cookie(name.to_owned()));
             }
-            Ok(_) => ("names a header that is taken out of what clients send", "write a header of your own"),
-            Err(_) => ("has no name of a header", "write header:X-Billing-Country"),
-        },
-        _ => (
-            "is no place for a country",
-            "write json:/billing/country, form:country or header:X-Billing-Country",
-        ),
-    };
-    let what = format!("{} {what}", text.shown());
-    section.reader.error(&text.path, what, remedy);
-    None
+            ("cookie", Some(example)) => ("has no name of a cookie", format!("write {example}")),
+            ("path", Some(_)) if !name.is_empty() => return Some(NameSource::Path(name.to_owned())),
+            ("path", Some(_)) => {
+                ("names no parameter", "write path:key for the {key} of the pattern".to_owned())
+            }
+            _ => {
+                let what = format!("{} is no place for {}", text.shown(), self.what);
+                section.reader.error(&text.path, what, self.remedy);
+                return None;
+            }
+        };
+        section.reader.error(&text.path, format!("{} {what}", text.shown()), remedy);
+        None
+    }
 }
 
 /// Anything that readers of forms agree about.

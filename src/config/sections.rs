@@ -99,14 +99,21 @@ impl<'a> Sections<'a> {
         let upstream_groups = places.upstream_groups(reader);
         let settings = RegionView { places, own, groups: &upstream_groups, listen: &self.listen, reader };
         let regions = settings.regions(topology.as_ref());
-        let surroundings =
-            Surroundings { places, topology: topology.as_ref(), groups: &upstream_groups, own, reader };
-        let routes = routes::table(self.routes, self.cors.as_ref(), &surroundings);
         let fallback = |name: &Option<Text>| -> Option<JurisdictionId> {
             name.as_ref().and_then(|name| places.jurisdiction(name, topology.as_ref(), reader))
         };
+        let on_missing = fallback(&self.token.on_missing);
+        let surroundings = Surroundings {
+            places,
+            topology: topology.as_ref(),
+            groups: &upstream_groups,
+            on_missing: self.token.on_missing.as_ref().map(|_| on_missing),
+            own,
+            reader,
+        };
+        let routes = routes::table(self.routes, self.cors.as_ref(), &surroundings);
         let token = TokenSettings {
-            on_missing: fallback(&self.token.on_missing),
+            on_missing,
             on_unknown: fallback(&self.token.on_unknown),
             issuers: self.token.issuers,
             from: self.token.from,

@@ -9,7 +9,8 @@
 
 use super::decide::{Access, Location, Reads};
 use super::graphql::GraphQlRule;
-use super::routes::{AccessRule, CountrySource, RouteRule};
+use super::named::NameSource;
+use super::routes::{AccessRule, RouteRule};
 
 /// A request's head, as far as it decides.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +35,30 @@ pub enum Classified {
 pub enum Hint<'rule> {
     Located(Location),
     /// It names a country, there.
-    Country(&'rule CountrySource),
+    Country(&'rule NameSource),
+    /// It names an identifier of its subject, there.
+    Identifier(Identified<'rule>),
+}
+
+/// A request that names an identifier, and where it goes if nobody has that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identified<'rule> {
+    pub identifier: &'rule NameSource,
+    /// It may name a country as well, there.
+    pub country: Option<&'rule NameSource>,
+    /// Else here.
+    otherwise: Location,
+}
+
+impl Identified<'_> {
+    /// The place of a request whose identifier nobody has. `country` is what its country has come to, if it may name one. No
+    /// refusal comes from it: that would tell who has an account and who has not.
+    pub fn of_nobody(&self, country: Option<Location>) -> Location {
+        match country {
+            Some(located @ Location::Jurisdiction(_)) => located,
+            _ => self.otherwise,
+        }
+    }
 }
 
 impl Head<'_> {
@@ -57,11 +81,16 @@ impl Head<'_> {
     /// Asked when there is no token.
     pub fn hint<'rule>(&self, rule: Option<&'rule RouteRule>) -> Hint<'rule> {
         match rule {
-            Some(rule) if !self.asks_what_may_be_asked() => match (rule.jurisdiction, &rule.country) {
-                (Some(jurisdiction), _) => Hint::Located(Location::Jurisdiction(jurisdiction)),
-                (None, Some(source)) => Hint::Country(source),
-                (None, None) => Hint::Located(Location::Anonymous),
-            },
+            Some(rule) if !self.asks_what_may_be_asked() => {
+                let otherwise = rule.jurisdiction.map_or(Location::Anonymous, Location::Jurisdiction);
+                match (&rule.identifier, rule.jurisdiction, &rule.country) {
+                    (Some(identifier), _, country) => {
+                        Hint::Identifier(Identified { identifier, country: country.as_ref(), otherwise })
+                    }
+                    (None, None, Some(source)) => Hint::Country(source),
+                    _ => Hint::Located(otherwise),
+                }
+            }
             _ => Hint::Located(Location::Anonymous),
         }
     }

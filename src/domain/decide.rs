@@ -289,6 +289,8 @@ fn lawful(
     let at_home = question.access == Access::Write || question.reads == Reads::Home;
     match (at_home, question.entry) {
         (true, Entry::Hop) if question.at != home => Err(Refusal::Misdirected),
+        // Liveness goes by what databases say; the law is what the configuration says.
+        (true, _) if !topology.lawful_regions(jurisdiction).contains(home) => Err(Refusal::HomeUnavailable),
         (true, _) if !live.writable || question.unreachable.contains(home) => Err(Refusal::HomeUnavailable),
         (true, _) if live.read_only && question.access == Access::Write => Err(Refusal::ReadOnly),
         (true, _) => Ok(home),

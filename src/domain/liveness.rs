@@ -12,12 +12,19 @@ use super::names::{JurisdictionId, RegionId, RegionSet};
 use super::register::Generation;
 use super::topology::Topology;
 
+pub mod homes;
+pub mod proximity;
+pub mod replayed;
+pub mod suspicion;
+
 /// A snapshot, replaced as a whole by whoever observes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Liveness {
     jurisdictions: Box<[JurisdictionLiveness]>,
     /// A region and all regions as measured from it; without it, the configuration's order counts.
     measured: Option<(RegionId, Box<[RegionId]>)>,
+    /// Regions that answer nothing: what was sent there is not worth waiting for.
+    gone: RegionSet,
 }
 
 /// What works for one jurisdiction.
@@ -44,7 +51,38 @@ impl Liveness {
     }
 
     pub fn new(topology: &Topology, observe: impl FnMut(JurisdictionId) -> JurisdictionLiveness) -> Self {
-        Self { jurisdictions: topology.jurisdictions().map(observe).collect(), measured: None }
+        Self {
+            jurisdictions: topology.jurisdictions().map(observe).collect(),
+            measured: None,
+            gone: RegionSet::EMPTY,
+        }
+    }
+
+    /// The same, with these regions known to answer nothing.
+    #[must_use]
+    pub fn with_gone(mut self, gone: RegionSet) -> Self {
+        self.gone = gone;
+        self
+    }
+
+    /// The same as far as it goes for another topology with the same names: a home must be lawful there, and while nothing
+    /// but the configuration has named it, it is what that names now.
+    #[must_use]
+    pub fn under(&self, topology: &Topology) -> Self {
+        let mut all = self.clone();
+        for (now, jurisdiction) in all.jurisdictions.iter_mut().zip(topology.jurisdictions()) {
+            let assumed = JurisdictionLiveness::assumed(topology, jurisdiction);
+            if now.generation == Generation(0) || !topology.lawful_regions(jurisdiction).contains(now.home) {
+                let JurisdictionLiveness { home, generation, read_only, .. } = assumed;
+                *now = JurisdictionLiveness { home, generation, read_only, ..*now };
+            }
+        }
+        all
+    }
+
+    /// Regions that answer nothing.
+    pub fn gone(&self) -> RegionSet {
+        self.gone
     }
 
     /// The same, with the regions in the order in which they were measured to be near `from`, itself first.
@@ -75,6 +113,7 @@ impl Liveness {
             now.readable = now.readable.without(gone);
             now.fresh = now.fresh.without(gone);
         }
+        all.gone = all.gone.with(gone);
         all
     }
 }

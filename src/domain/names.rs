@@ -39,6 +39,8 @@ pub struct RegionSet(u64);
 
 impl RegionSet {
     pub const EMPTY: Self = Self(0);
+    /// Every region of any topology.
+    pub const ALL: Self = Self(u64::MAX);
 
     pub const fn contains(self, region: RegionId) -> bool {
         self.0 & (1 << region.0) != 0
@@ -60,12 +62,22 @@ impl RegionSet {
     }
 
     #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    #[must_use]
     pub const fn minus(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 
     pub const fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    /// Its regions, in the order of the topology.
+    pub fn iter(self) -> impl Iterator<Item = RegionId> {
+        (0..MOST_REGIONS).map(RegionId::new).filter(move |&region| self.contains(region))
     }
 
     pub const fn len(self) -> usize {

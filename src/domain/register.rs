@@ -57,6 +57,8 @@ pub struct RegisterEntry {
     pub move_id: Option<(MoveId, u32)>,
     /// The least that a replica must have replayed to serve this subject: the flip's position in the new home.
     pub floor: Option<LogPosition>,
+    /// It names a jurisdiction that this configuration doesn't know: nobody can say where its subject's requests may go.
+    pub unknown: bool,
 }
 
 /// What the union of all registers means for a request.
@@ -68,6 +70,8 @@ pub enum Placed {
     Moving(JurisdictionId),
     /// They have left this jurisdiction, and no register known here says where they are: it has to be asked again.
     Left(JurisdictionId),
+    /// A jurisdiction that this configuration doesn't know has to do with it: refused, never guessed.
+    Unknown,
 }
 
 impl EntryState {
@@ -102,7 +106,7 @@ impl RegisterEntry {
     pub fn beats(&self, other: &Self) -> bool {
         let rank = |entry: &Self| {
             (
-                entry.state.routes(),
+                entry.routes(),
                 entry.generation,
                 entry.state == EntryState::Home,
                 entry.state,
@@ -112,8 +116,21 @@ impl RegisterEntry {
         rank(self) > rank(other)
     }
 
+    /// Whether it may take the place of what the same register said before of the same subject. A lower generation comes late.
+    pub fn replaces(&self, before: &Self) -> bool {
+        self.generation >= before.generation
+    }
+
+    /// Whether it says anything of where data is. One that is `unknown` does: that nobody knows.
+    pub const fn routes(&self) -> bool {
+        self.unknown || self.state.routes()
+    }
+
     /// What it means; `None` when it routes nothing and the claim answers.
     pub fn placed(&self) -> Option<Placed> {
+        if self.unknown {
+            return Some(Placed::Unknown);
+        }
         match self.state {
             EntryState::Home | EntryState::Pending => Some(Placed::At(self.jurisdiction)),
             EntryState::Closing | EntryState::Fenced => Some(Placed::Moving(self.jurisdiction)),
@@ -122,3 +139,11 @@ impl RegisterEntry {
         }
     }
 }
+
+/// Which of the rows that the registers have of one subject, at most one each, is right.
+pub fn union<'a>(rows: impl IntoIterator<Item = &'a RegisterEntry>) -> Option<&'a RegisterEntry> {
+    rows.into_iter().reduce(|best, row| if row.beats(best) { row } else { best })
+}
+
+#[cfg(test)]
+mod tests;

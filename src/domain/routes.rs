@@ -14,6 +14,7 @@ use matchit::Router;
 use super::cors::Cors;
 use super::decide::{Access, Reads};
 use super::graphql::GraphQlRule;
+use super::named::NameSource;
 use super::names::JurisdictionId;
 use super::upstream_groups::UpstreamGroup;
 
@@ -27,9 +28,11 @@ pub struct RouteRule {
     pub reads: Reads,
     /// Which of a region's processes get its requests.
     pub upstream: UpstreamGroup,
+    /// Where a request without a token names its subject by something else than its name: an e-mail address, a key.
+    pub identifier: Option<NameSource>,
     /// Where a request without a token names the country it is about.
-    pub country: Option<CountrySource>,
-    /// The jurisdiction of requests without a token.
+    pub country: Option<NameSource>,
+    /// The jurisdiction of requests without a token. With an identifier: of those whose identifier nobody has.
     pub jurisdiction: Option<JurisdictionId>,
     /// The path parameter that names the subject, in place of the token's.
     pub subject: Option<String>,
@@ -43,17 +46,6 @@ pub enum AccessRule {
     Always(Access),
     /// By the operation that the request names.
     GraphQl(GraphQlRule),
-}
-
-/// Where a request says which country it is about. It chooses a home and nothing else (R8).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CountrySource {
-    /// A JSON pointer (RFC 6901) into the body.
-    Json(String),
-    /// A field of a form, URL-encoded or multipart.
-    Form(String),
-    /// A header, its name in lower case.
-    Header(String),
 }
 
 /// A pattern that can't be used.
@@ -84,6 +76,8 @@ pub struct RouteMatch<'table, 'path> {
     pub rule: &'table RouteRule,
     /// As it stands in the path, still percent-encoded.
     pub subject: Option<&'path str>,
+    /// The path's part in naming an identifier, still percent-encoded.
+    pub identifier: Option<&'path str>,
 }
 
 impl RouteTable {
@@ -95,11 +89,12 @@ impl RouteTable {
         for (index, rule) in rules.iter().enumerate() {
             match Pattern::parse(&rule.pattern) {
                 Ok(pattern) => {
-                    if let Some(parameter) = &rule.subject
-                        && !pattern.path.contains(&format!("{{{parameter}}}"))
-                    {
-                        let (pattern, parameter) = (rule.pattern.clone(), parameter.clone());
-                        faults.push((index, RouteFault::NoSuchParameter { pattern, parameter }));
+                    let of_identifier = rule.identifier.as_ref().and_then(NameSource::parameter);
+                    for parameter in rule.subject.as_deref().into_iter().chain(of_identifier) {
+                        if !pattern.path.contains(&format!("{{{parameter}}}")) {
+                            let (pattern, parameter) = (rule.pattern.clone(), parameter.to_owned());
+                            faults.push((index, RouteFault::NoSuchParameter { pattern, parameter }));
+                        }
                     }
                     if let Err(error) = table.router(pattern.method).insert(&pattern.path, index) {
                         let other = match error {
@@ -145,8 +140,10 @@ impl RouteTable {
             .and_then(|router| router.at(path).ok())
             .or_else(|| self.any_method.at(path).ok())?;
         let rule = &self.rules[*found.value];
-        let subject = rule.subject.as_deref().and_then(|parameter| found.params.get(parameter));
-        Some(RouteMatch { index: *found.value, rule, subject })
+        let parameter = |named: Option<&str>| named.and_then(|parameter| found.params.get(parameter));
+        let subject = parameter(rule.subject.as_deref());
+        let identifier = parameter(rule.identifier.as_ref().and_then(NameSource::parameter));
+        Some(RouteMatch { index: *found.value, rule, subject, identifier })
     }
 
     pub fn rules(&self) -> &[RouteRule] {

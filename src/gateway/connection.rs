@@ -18,6 +18,7 @@ use crate::clock::{CoarseClock, Millis, millis};
 use crate::config::Timeouts;
 use crate::domain::decide::Entry;
 use crate::http1::Moved;
+use crate::tls::ControlClient;
 use crate::upstream::Inflow;
 
 /// What a connection is waiting for.
@@ -42,6 +43,8 @@ pub struct Peer {
     pub text: String,
     pub entry: Entry,
     pub secure: bool,
+    /// The program that uses the control API; it may do nothing else here.
+    pub control: Option<ControlClient>,
     /// The `Forwarded` value of the last request, with the host it was made for: clients rarely change hosts.
     pub forwarded: RefCell<(Vec<u8>, Vec<u8>)>,
 }
@@ -82,8 +85,18 @@ pub struct Activity {
 
 impl Peer {
     pub fn new(address: IpAddr, entry: Entry, secure: bool) -> Rc<Self> {
+        Self::with(address, entry, secure, None)
+    }
+
+    /// A program that uses the control API, or a gateway when there is none.
+    pub fn internal(address: IpAddr, control: Option<ControlClient>) -> Rc<Self> {
+        Self::with(address, Entry::Hop, true, control)
+    }
+
+    fn with(address: IpAddr, entry: Entry, secure: bool, control: Option<ControlClient>) -> Rc<Self> {
         let address = address.to_canonical();
-        Rc::new(Self { address, text: address.to_string(), entry, secure, forwarded: RefCell::default() })
+        let text = address.to_string();
+        Rc::new(Self { address, text, entry, secure, control, forwarded: RefCell::default() })
     }
 }
 
@@ -182,7 +195,8 @@ impl Activity {
         self.draining.get()
     }
 
-    fn wake(&self) {
+    /// Has whoever waits here look again.
+    pub fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }

@@ -24,7 +24,7 @@ use super::problem::Problem;
 use super::settings::Settings;
 use super::sight::Sight;
 use super::watched_files::{Change, Group, WatchedFiles};
-use super::{Gateway, watch};
+use super::{Gateway, registrar, watch};
 use crate::auth::{KeyRefresher, RefreshOptions};
 use crate::clock;
 use crate::config::{Config, Environment, ReloadOn};
@@ -65,6 +65,7 @@ impl Control {
     ) -> Self {
         let settings = gateway.settings();
         let watching = attend(&gateway, &settings);
+        tokio::task::spawn_local(registrar::serve_forever(Arc::clone(&gateway)));
         let ring = Arc::clone(settings.verifier.ring());
         if tokio::time::timeout(KEYS_WAIT, ring.settled()).await.is_err() {
             tracing::warn!(
@@ -227,6 +228,9 @@ fn attend(gateway: &Arc<Gateway>, settings: &Arc<Settings>) -> CancellationToken
     }
     count_certificates(gateway, settings);
     ask_issuer(gateway, settings);
+    if let Some(positions) = &settings.positions {
+        positions.attend(gateway, &cancel);
+    }
     let (gateway, settings, token) = (Arc::clone(gateway), Arc::clone(settings), cancel.clone());
     tokio::task::spawn_local(async move {
         token.run_until_cancelled(count_keys_forever(&gateway, &settings)).await

@@ -8,11 +8,13 @@ use http::uri::Authority;
 use http::{HeaderValue, Method, Version};
 
 use super::connection::{Client, Phase};
+use super::control_api;
 use super::forward::Forwarding;
 use super::headers::{self, Seen};
 use super::identify::{Known, known_identity, verify};
 use super::own_paths;
 use super::peek::{self, Read};
+use super::position::Presented;
 use super::problem::Problem;
 use super::record::Record;
 use super::reply::Reply;
@@ -20,11 +22,11 @@ use super::script::Script;
 use super::tunnel::Tunnel;
 use super::worker::{Generation, Worker};
 use crate::config::Config;
-use crate::domain::classify::{self, Classified, Hint};
+use crate::domain::classify::{self, Classified, Hint, Identified};
 use crate::domain::decide::{Access, Entry, Location};
 use crate::domain::graphql::{GraphQlRequest, GraphQlRule};
-use crate::domain::named_country::{self, WholeBody};
-use crate::domain::routes::{CountrySource, is_unambiguous};
+use crate::domain::named::{self, NameSource, Named, WholeBody};
+use crate::domain::routes::is_unambiguous;
 use crate::domain::upstream_groups::UpstreamGroup;
 use crate::http1::{Length, Name, Prefixed, RequestHead};
 use crate::telemetry::UpstreamFailure;
@@ -51,6 +53,18 @@ pub async fn exchange(worker: &Rc<Worker>, client: &Rc<Client>, request: Request
     let mut ending =
         Record::new(request.head.method.clone(), request.head.version, client).ending(client, &generation);
     let entry = client.peer.entry;
+    if let Some(program) = &client.peer.control {
+        let reply = {
+            let call = control_api::answer(worker, &generation, program, &mut ending.record, request);
+            client.activity.wait_for(pin!(Box::pin(call))).await
+        };
+        client.activity.enter(Phase::Streaming);
+        let reply = reply.unwrap_or_else(|| {
+            ending.record.code = Some(Problem::RequestTimeout.code());
+            Problem::RequestTimeout.reply()
+        });
+        return Outcome::Reply(reply.ending(ending));
+    }
     if let Some(reply) = own_paths::answer(worker, &generation.settings, entry, &request.head) {
         client.activity.enter(Phase::Streaming);
         return Outcome::Reply(reply.ending(ending));
@@ -63,9 +77,19 @@ pub async fn exchange(worker: &Rc<Worker>, client: &Rc<Client>, request: Request
     };
     let answered = answered.unwrap_or_else(|| Err(too_late(&generation, &ending.record)));
     client.activity.enter(Phase::Streaming);
+    let give = |record: &mut Record, reply: &mut Reply| {
+        if let Some(positions) = &generation.settings.positions {
+            let fields = &mut reply.head.fields;
+            positions.attach(&mut record.positions, entry, client.peer.secure, fields, &generation.metrics);
+        }
+    };
     match answered {
-        Ok(Answer::Plain(reply)) => Outcome::Reply(reply.ending(ending)),
-        Ok(Answer::Upgraded(reply, upstream)) => {
+        Ok(Answer::Plain(mut reply)) => {
+            give(&mut ending.record, &mut reply);
+            Outcome::Reply(reply.ending(ending))
+        }
+        Ok(Answer::Upgraded(mut reply, upstream)) => {
+            give(&mut ending.record, &mut reply);
             ending.record.status = reply.head.status.as_u16();
             Outcome::Upgrade(reply, Box::new(Tunnel { upstream, ending }))
         }
@@ -73,10 +97,11 @@ pub async fn exchange(worker: &Rc<Worker>, client: &Rc<Client>, request: Request
             ending.record.refuse(problem);
             let rule = ending.record.route.map(|index| &config.routes.rules()[index]);
             let reply = problem.reply();
-            let reply = match script {
+            let mut reply = match script {
                 Some(script) => script.may_read(config, rule, reply),
                 None => reply,
             };
+            give(&mut ending.record, &mut reply);
             Outcome::Reply(reply.ending(ending))
         }
     }
@@ -86,6 +111,7 @@ pub async fn exchange(worker: &Rc<Worker>, client: &Rc<Client>, request: Request
 fn too_late(generation: &Generation, record: &Record) -> Problem {
     let Some(region) = record.served_by else { return Problem::RequestTimeout };
     generation.metrics.upstream_failed(region.index(), UpstreamFailure::Timeout);
+    generation.settings.signs.failed(region);
     Problem::UpstreamTimeout
 }
 
@@ -100,6 +126,9 @@ async fn answer(
     let Request { mut head, mut body } = request;
     let entry = client.peer.entry;
     let peer_believed = entry == Entry::Hop || is_believed(generation, client);
+    let positions = generation.settings.positions.as_ref();
+    let presented =
+        positions.map(|positions| Presented::take(positions, &mut head.fields, &generation.metrics));
     let seen = headers::strip(&mut head.fields, peer_believed);
     normalise(&mut head, &seen).inspect_err(|_| record.last = true)?;
 
@@ -128,16 +157,21 @@ async fn answer(
     };
     record.access = access;
     let verified = matches!(known, Ok(Some(_)));
-    let mut subject = None;
+    let (mut subject, mut slot) = (None, None);
     let location = match known {
         Ok(Some(identity)) => {
             record.subject = identity.subject_hash;
             subject.clone_from(&identity.subject);
+            slot = identity.slot;
             identity.location
         }
         Ok(None) => match facts.hint(rule) {
             Hint::Located(location) => location,
             Hint::Country(source) => Box::pin(by_country(source, config, &head, &mut body)).await?,
+            Hint::Identifier(identified) => {
+                let parameter = route.as_ref().and_then(|found| found.identifier);
+                Box::pin(by_identifier(identified, generation, &head, &mut body, parameter)).await?
+            }
         },
         Err(refusal) => Location::Unknown(refusal),
     };
@@ -146,12 +180,17 @@ async fn answer(
         record.subject = named.to_str().ok().map(|text| generation.settings.hasher.hash(text));
         // Without a verified token nobody is anybody (R8).
         if verified {
+            slot = positions.map(|positions| positions.slot(named.as_bytes()));
             subject = Some(named);
         }
     }
     let (reads, group) = (classify::reads(rule), rule.map_or(UpstreamGroup::API, |rule| rule.upstream));
     headers::add_forwarded(&mut head.fields, &client.peer, peer_believed);
-    let forwarding = Forwarding { worker, generation, entry, access, reads, group, location, subject };
+    let own_writes = positions
+        .zip(presented)
+        .and_then(|(positions, presented)| positions.own_writes(&presented, location, slot, None));
+    let forwarding =
+        Forwarding { worker, generation, entry, access, reads, group, location, subject, own_writes };
     let request = Request { head, body };
     if seen.websocket {
         Box::pin(forwarding.run_upgrade(record, request)).await
@@ -183,22 +222,64 @@ async fn by_operation(
 
 /// Where the country that the request names has its data.
 async fn by_country(
-    source: &CountrySource,
+    source: &NameSource,
     config: &Config,
     head: &RequestHead,
     body: &mut RequestBody,
 ) -> Result<Location, Problem> {
-    let bytes =
-        if source.reads_body() { peek::peek(body, config.limits.peek_bytes).await? } else { Bytes::new() };
-    let whole = WholeBody { content_type: content_type(head), bytes: &bytes };
-    let values = |name: &str| -> Vec<&[u8]> {
+    let bytes = read_for([Some(source)], config, body).await?;
+    Ok(named::country::locate(&config.topology, &find(source, head, &bytes, None)))
+}
+
+/// Where the subject is whose identifier the request names, or where requests go whose identifier nobody has. `parameter` is the
+/// path's part in it.
+async fn by_identifier(
+    identified: Identified<'_>,
+    generation: &Generation,
+    head: &RequestHead,
+    body: &mut RequestBody,
+    parameter: Option<&str>,
+) -> Result<Location, Problem> {
+    let config = &generation.settings.config;
+    let Identified { identifier, country, .. } = identified;
+    let bytes = read_for([Some(identifier), country], config, body).await?;
+    let named = find(identifier, head, &bytes, parameter);
+    let registers = generation.settings.registers.as_deref();
+    let known = registers.zip(named::identifier::only(&named));
+    let known = known.and_then(|(registers, text)| registers.locate_identifier(text));
+    let country =
+        country.map(|source| named::country::locate(&config.topology, &find(source, head, &bytes, None)));
+    Ok(known.unwrap_or_else(|| identified.of_nobody(country)))
+}
+
+/// The body, if one of these needs it.
+async fn read_for<const SOURCES: usize>(
+    sources: [Option<&NameSource>; SOURCES],
+    config: &Config,
+    body: &mut RequestBody,
+) -> Result<Bytes, Problem> {
+    if sources.into_iter().flatten().any(NameSource::reads_body) {
+        peek::peek(body, config.limits.peek_bytes).await
+    } else {
+        Ok(Bytes::new())
+    }
+}
+
+/// What the request names there.
+fn find<'request>(
+    source: &NameSource,
+    head: &'request RequestHead,
+    body: &'request [u8],
+    parameter: Option<&'request str>,
+) -> Named<'request> {
+    let whole = WholeBody { content_type: content_type(head), bytes: body };
+    source.find(&whole, parameter, |name| -> Vec<&[u8]> {
         head.fields
             .iter()
             .filter(|field| field.name_text.eq_ignore_ascii_case(name.as_bytes()))
             .map(|field| field.value)
             .collect()
-    };
-    Ok(named_country::locate(&config.topology, source, &whole, values))
+    })
 }
 
 /// The only such header's value.

@@ -15,14 +15,14 @@ use super::problem::Problem;
 use crate::auth::{ClaimValue, KeyRefresher, RefreshOptions, TokenFault, VerifiedToken, Verifier};
 use crate::clock;
 use crate::config::Config;
-use crate::domain::classify::{self, Classified, Head, Hint};
+use crate::domain::classify::{self, Classified, Head, Hint, Identified};
 use crate::domain::cors::Cors;
 use crate::domain::decide::{
     Access, Basis, Decision, Enforced, Entry, Location, Permit, Question, Reads, decide,
 };
 use crate::domain::graphql::{GraphQlRequest, GraphQlRule};
 use crate::domain::liveness::Liveness;
-use crate::domain::named_country::{self, WholeBody};
+use crate::domain::named::{self, NameSource, WholeBody};
 use crate::domain::names::RegionSet;
 use crate::domain::routes::{RouteRule, is_unambiguous};
 
@@ -123,13 +123,26 @@ fn explain(config: &Config, arguments: &Arguments) -> anyhow::Result<String> {
                     }
                     location
                 }
+                Hint::Identifier(Identified { identifier, .. }) => {
+                    lines.push(format!(
+                        "jurisdiction  of the subject with the identifier named {}, by the registers; {}",
+                        place_of(identifier),
+                        rule.and_then(|rule| rule.jurisdiction).map_or(
+                            "read nearest if nobody has it".to_owned(),
+                            |otherwise| {
+                                format!("{} if nobody has it", topology.jurisdiction_name(otherwise))
+                            }
+                        ),
+                    ));
+                    return Ok(lines.join("\n") + "\n");
+                }
                 Hint::Country(source) if source.reads_body() && arguments.body.is_none() => {
                     lines.push("jurisdiction  of the country named in the body (--body): the home of that jurisdiction decides".to_owned());
                     return Ok(lines.join("\n") + "\n");
                 }
                 Hint::Country(source) => {
-                    let location =
-                        named_country::locate(topology, source, &content.body(), |name| content.header(name));
+                    let named = source.find(&content.body(), None, |name| content.header(name));
+                    let location = named::country::locate(topology, &named);
                     lines.push(describe_location(config, location, "of the country the request names"));
                     location
                 }
@@ -145,14 +158,15 @@ fn explain(config: &Config, arguments: &Arguments) -> anyhow::Result<String> {
         caught_up: None,
         unreachable: RegionSet::EMPTY,
     };
-    match decide(topology, &Liveness::assumed(topology), &question) {
+    let liveness = Liveness::assumed(topology);
+    match decide(topology, &liveness, &question) {
         Decision::Forward(permit) => {
             let database = permit.database().map_or("no database", database_name);
             lines.push(format!(
                 "decision      forward to {} ({database})",
                 topology.region_name(permit.destination())
             ));
-            lines.push(format!("because       {}", because(config, &question, &permit)));
+            lines.push(format!("because       {}", because(config, &liveness, &question, &permit)));
         }
         Decision::Hold => {
             lines.push(
@@ -166,8 +180,22 @@ fn explain(config: &Config, arguments: &Arguments) -> anyhow::Result<String> {
             lines.extend(content.reader_of_refusals(config.cors_of(rule)));
         }
     }
-    lines.push("assumed       every region alive and every replica fresh".to_owned());
+    lines.push(
+        "assumed       every region alive, every replica fresh, every home where the configuration has it"
+            .to_owned(),
+    );
     Ok(lines.join("\n") + "\n")
+}
+
+/// Where the request names it, in words.
+fn place_of(source: &NameSource) -> String {
+    match source {
+        NameSource::Json(pointer) => format!("at {pointer} of the body"),
+        NameSource::Form(field) => format!("by the form's field {field}"),
+        NameSource::Header(name) => format!("by the header {name}"),
+        NameSource::Cookie(name) => format!("by the cookie {name}"),
+        NameSource::Path(parameter) => format!("by {{{parameter}}} of the path"),
+    }
 }
 
 /// What the command says of the request's headers and body.
@@ -255,7 +283,7 @@ fn describe_location(config: &Config, location: Location, source: &str) -> Strin
     }
 }
 
-fn because(config: &Config, question: &Question, permit: &Permit) -> String {
+fn because(config: &Config, liveness: &Liveness, question: &Question, permit: &Permit) -> String {
     let topology = &config.topology;
     let Some(jurisdiction) = permit.jurisdiction() else {
         return match permit.basis() {
@@ -266,7 +294,7 @@ fn because(config: &Config, question: &Question, permit: &Permit) -> String {
         };
     };
     let name = topology.jurisdiction_name(jurisdiction);
-    let home = topology.region_name(topology.home(jurisdiction));
+    let home = topology.region_name(liveness.of(jurisdiction).home);
     let lawful: Vec<&str> = topology
         .regions()
         .filter(|&region| topology.lawful_regions(jurisdiction).contains(region))

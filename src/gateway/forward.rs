@@ -2,12 +2,14 @@
 
 use std::rc::Rc;
 
+use bytes::Bytes;
 use http::HeaderValue;
 
 use super::body::ResponseBody;
 use super::exchange::Answer;
 use super::headers;
 use super::peek::{self, Read};
+use super::position::OwnWrites;
 use super::problem::Problem;
 use super::record::Record;
 use super::reply::Reply;
@@ -20,7 +22,7 @@ use crate::domain::decide::{
 use crate::domain::names::{JurisdictionId, RegionSet};
 use crate::domain::replay::{Answered as AskedAgain, is_safe};
 use crate::domain::upstream_groups::UpstreamGroup;
-use crate::http1::{Fields, Name};
+use crate::http1::{Fields, Name, RequestHead, ResponseHead};
 use crate::telemetry;
 use crate::upstream::{Answered, FaultKind, Outgoing, Request, RequestBody, Response, SendFault};
 
@@ -34,6 +36,19 @@ pub struct Forwarding<'a> {
     pub group: UpstreamGroup,
     pub location: Location,
     pub subject: Option<HeaderValue>,
+    pub own_writes: Option<Box<OwnWrites>>,
+}
+
+/// A request that may have to be sent again.
+struct Kept {
+    head: Box<RequestHead>,
+    body: Bytes,
+}
+
+impl Kept {
+    fn request(&self) -> Request {
+        Request { head: self.head.clone(), body: RequestBody::full(self.body.clone()) }
+    }
 }
 
 impl Forwarding<'_> {
@@ -41,15 +56,32 @@ impl Forwarding<'_> {
     /// as many turns as there are regions.
     pub async fn run(&self, record: &mut Record, mut request: Request) -> Result<Reply, Problem> {
         let mut unreachable = RegionSet::EMPTY;
-        let mut permit = self.permit(record, unreachable)?;
+        if let Some(own) = &self.own_writes {
+            own.count(self.access, &self.generation.metrics);
+        }
+        let mut permit = self.permit_caught_up(record, unreachable).await?;
         let again = if self.may_be_replayed(&permit, &request) {
             Box::pin(self.keep_for_replay(&mut request)).await?
         } else {
             None
         };
+        if let Some(own) = &self.own_writes
+            && again.is_none()
+            && own.may_be_sent_again(self.access)
+        {
+            own.only_once(self.generation.settings.config.region);
+            permit = self.permit_caught_up(record, unreachable).await?;
+        }
         let mut outgoing = Some(request);
         loop {
             match self.send(record, &permit, &mut outgoing, unreachable).await {
+                Ok(response) if OwnWrites::is_behind(&permit, &response) => {
+                    let (Some(own), Some(kept)) = (&self.own_writes, &again) else {
+                        return Err(Problem::Refused(Refusal::PositionUnavailable));
+                    };
+                    own.left_behind(permit.destination(), &self.generation.metrics);
+                    outgoing = Some(kept.request());
+                }
                 Ok(response) => {
                     if let Some(kept) = again
                         && asks_for_replay(&response)
@@ -60,7 +92,26 @@ impl Forwarding<'_> {
                 }
                 Err(fault) => unreachable = self.failed(&permit, fault, &outgoing, unreachable)?,
             }
-            permit = self.permit(record, unreachable)?;
+            permit = self.permit_caught_up(record, unreachable).await?;
+        }
+    }
+
+    /// A permit for a region that has what the client has seen of its own writes, as far as can be known here.
+    async fn permit_caught_up(&self, record: &mut Record, unreachable: RegionSet) -> Result<Permit, Problem> {
+        loop {
+            let permit = self.permit(record, unreachable)?;
+            match &self.own_writes {
+                Some(own) if !own.is_met(&permit) => {
+                    if Box::pin(own.wait(&permit, &self.generation.metrics)).await {
+                        return Ok(permit);
+                    }
+                    // What was taken for the home is none any more.
+                    if permit.database() == Some(Database::Primary) {
+                        return Err(Problem::Refused(Refusal::PositionUnavailable));
+                    }
+                }
+                _ => return Ok(permit),
+            }
         }
     }
 
@@ -68,11 +119,17 @@ impl Forwarding<'_> {
     pub async fn run_upgrade(&self, record: &mut Record, request: Request) -> Result<Answer, Problem> {
         let mut outgoing = Some(request);
         let mut unreachable = RegionSet::EMPTY;
+        if let Some(own) = &self.own_writes {
+            own.only_once(self.generation.settings.config.region);
+        }
         loop {
-            let permit = self.permit(record, unreachable)?;
+            let permit = self.permit_caught_up(record, unreachable).await?;
             if let Some(request) = &mut outgoing {
                 self.address(&permit, !unreachable.is_empty(), &mut request.head.fields);
                 headers::restore_upgrade(&mut request.head.fields);
+            }
+            if let Some(own) = &self.own_writes {
+                own.set_out(&permit, &mut record.positions);
             }
             let sent_at = clock::now();
             let upstreams = &self.generation.upstreams;
@@ -83,6 +140,9 @@ impl Forwarding<'_> {
                     if !grants_websocket(&head.fields) {
                         return Err(Problem::UpstreamFailed);
                     }
+                    if let Some(own) = &self.own_writes {
+                        own.upgraded(&permit, &mut record.positions, &self.generation.metrics);
+                    }
                     self.finish_head(&permit, &mut head.fields);
                     headers::restore_upgrade(&mut head.fields);
                     record.protocol = telemetry::Protocol::WebSocket;
@@ -91,9 +151,15 @@ impl Forwarding<'_> {
                 }
                 Ok(Answered::Response(response)) => {
                     record.upstream = Some(sent_at.elapsed());
+                    self.learn(record, &permit, &response).await;
                     return Ok(Answer::Plain(self.reply(&permit, response)));
                 }
-                Err(fault) => unreachable = self.failed(&permit, fault, &outgoing, unreachable)?,
+                Err(fault) => {
+                    if outgoing.is_some() {
+                        record.positions.unsent();
+                    }
+                    unreachable = self.failed(&permit, fault, &outgoing, unreachable)?;
+                }
             }
         }
     }
@@ -110,25 +176,61 @@ impl Forwarding<'_> {
         }
         let sent_at = clock::now();
         let upstreams = &self.generation.upstreams;
-        let response = upstreams.send(permit, self.group, &self.worker.clock, outgoing).await?;
+        if let Some(own) = &self.own_writes {
+            own.set_out(permit, &mut record.positions);
+        }
+        let sent = upstreams.send(permit, self.group, &self.worker.clock, outgoing).await;
+        if outgoing.is_some() {
+            record.positions.unsent();
+        }
+        let response = sent?;
         record.upstream = Some(sent_at.elapsed());
+        if response.head.status.is_server_error() {
+            self.take_sign(permit, &response.head);
+        }
+        self.learn(record, permit, &response).await;
         Ok(response)
+    }
+
+    /// What a bad answer says of where it comes from.
+    fn take_sign(&self, permit: &Permit, head: &ResponseHead) {
+        let signs = &self.generation.settings.signs;
+        if permit.leaves_region() {
+            if matches!(head.status.as_u16(), 502..=504) {
+                signs.look_at(permit.destination());
+            }
+        } else if let Some(jurisdiction) = permit.jurisdiction()
+            && permit.database() == Some(Database::Primary)
+            && head.fields.named(headers::FAULT).any(|value| value.eq_ignore_ascii_case(b"read-only"))
+        {
+            signs.refused_write(jurisdiction);
+        }
+    }
+
+    /// Finds out what the client has to know to read its own writes.
+    async fn learn(&self, record: &mut Record, permit: &Permit, response: &Response) {
+        if let Some(own) = &self.own_writes
+            && !own.is_unconcerned(response, &record.positions)
+        {
+            Box::pin(own.answered(permit, response, &mut record.positions, &self.generation.metrics)).await;
+        }
     }
 
     /// The answer may be that the request must be sent again, at the home: a read that goes to a replica.
     fn may_be_replayed(&self, permit: &Permit, request: &Request) -> bool {
-        permit.database() == Some(Database::Replica)
-            && self.entry == Entry::Edge
-            && is_safe(request.head.method.as_str())
+        let is_read_elsewhere =
+            permit.database() == Some(Database::Replica) && is_safe(request.head.method.as_str());
+        let may_be_behind = || self.own_writes.as_ref().is_some_and(|own| own.may_be_sent_again(self.access));
+        self.entry == Entry::Edge && (is_read_elsewhere || may_be_behind())
     }
 
     /// A copy of the request. With more of a body than may be kept there is none, and an answer that asks for a replay is the
     /// client's.
-    async fn keep_for_replay(&self, request: &mut Request) -> Result<Option<Box<Request>>, Problem> {
+    async fn keep_for_replay(&self, request: &mut Request) -> Result<Option<Box<Kept>>, Problem> {
         let head = request.head.clone();
         let limit = self.generation.settings.config.limits.replay_bytes;
         Ok(match peek::read_up_to(&mut request.body, limit).await? {
-            Read::Whole(bytes) => Some(Box::new(Request { head, body: RequestBody::full(bytes) })),
+            Read::Whole(body) => Some(Box::new(Kept { head, body })),
             Read::Part => None,
         })
     }
@@ -138,17 +240,13 @@ impl Forwarding<'_> {
         &self,
         record: &mut Record,
         permit: &Permit,
-        request: Box<Request>,
+        kept: Box<Kept>,
         response: Response,
     ) -> Result<Reply, Problem> {
         let settings = &self.generation.settings;
         let question = self.question(RegionSet::EMPTY);
-        let asked = AskedAgain {
-            question: &question,
-            permit,
-            method: request.head.method.as_str(),
-            is_replay: false,
-        };
+        let asked =
+            AskedAgain { question: &question, permit, method: kept.head.method.as_str(), is_replay: false };
         let again = match asked.replay(&settings.config.topology, &settings.liveness.load()) {
             Err(_) => return Ok(self.reply(permit, response)),
             Ok(Decision::Refuse(refusal)) => return Err(Problem::Refused(refusal)),
@@ -158,7 +256,7 @@ impl Forwarding<'_> {
         drop(response);
         record.access = again.access();
         Self::note(record, &again);
-        let mut request = *request;
+        let mut request = kept.request();
         if again.leaves_region() {
             request.head.fields.add(headers::REPLAY, b"home");
         }
@@ -191,7 +289,10 @@ impl Forwarding<'_> {
             FaultKind::Request | FaultKind::RequestMalformed => return Err(Problem::BadRequest),
             _ => tracing::warn!(region, kind = kind.label(), "request not answered"),
         }
-        if request.is_none() {
+        self.generation.settings.signs.failed(permit.destination());
+        if request.is_none() && kind == FaultKind::GivenUp {
+            Err(Problem::UpstreamTimeout)
+        } else if request.is_none() {
             Err(Problem::UpstreamFailed)
         } else {
             Ok(unreachable.with(permit.destination()))
@@ -205,7 +306,7 @@ impl Forwarding<'_> {
             location: self.location,
             access: self.access,
             reads: self.reads,
-            caught_up: None,
+            caught_up: self.own_writes.as_ref().and_then(|own| own.caught_up()),
             unreachable,
         }
     }
@@ -259,6 +360,9 @@ impl Forwarding<'_> {
         let own = config.topology.region_name(config.region);
         if permit.leaves_region() {
             fields.add(headers::HOP, own.as_bytes());
+            if let Some(token) = self.own_writes.as_ref().and_then(|own| own.token_for_hop()) {
+                fields.add(headers::POSITION, token.as_bytes());
+            }
             return;
         }
         let told = Told {

@@ -20,6 +20,12 @@ pub const MODE: &str = "residency-mode";
 pub const SIGNATURE: &str = "residency-signature";
 /// An API's wish to have the request again, at its subject's home; and, on the internal listener, that this is it.
 pub const REPLAY: &str = "residency-replay";
+/// An API's word that a database is not what it should be: `read-only`, where it was to write. Goes no further.
+pub const FAULT: &str = "residency-fault";
+/// How far its own writes have come, as a client keeps it; from an API, in another form, how far a write of its has come.
+pub const POSITION: &str = "residency-position";
+/// On a hop's refusal: the replica there lacks the position.
+pub const BEHIND: &str = "residency-behind";
 /// The region whose edge sent the request on. Believed on the internal listener only.
 pub const HOP: &str = "residency-hop";
 

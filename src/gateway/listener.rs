@@ -31,7 +31,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub enum Door {
     Plain,
     Tls,
-    /// Mutual TLS, for other regions' gateways.
+    /// Mutual TLS, for other regions' gateways and for programs that use the control API.
     Internal,
 }
 
@@ -151,17 +151,20 @@ async fn greet(
     let (_, session) = stream.get_ref();
     let facts = tls::handshake_facts(session);
     generation.metrics.tls_session(facts.is_tls13, facts.is_resumed);
-    let entry = if door == Door::Internal {
-        let region = tls::peer_region(session);
-        if region.as_deref().and_then(|name| settings.config.topology.region(name)).is_none() {
-            tracing::warn!(?region, "a peer's certificate names no region of ours");
-            return None;
+    let peer = if door == Door::Internal {
+        match tls::Caller::of(session) {
+            Some(tls::Caller::Gateway(region)) if settings.config.topology.region(&region).is_some() => {
+                Peer::internal(address, None)
+            }
+            Some(tls::Caller::Control(program)) => Peer::internal(address, Some(program)),
+            caller => {
+                tracing::warn!(?caller, "a peer's certificate names no region of ours");
+                return None;
+            }
         }
-        Entry::Hop
     } else {
-        Entry::Edge
+        Peer::new(address, Entry::Edge, true)
     };
-    let peer = Peer::new(address, entry, true);
     let http2 = session.alpn_protocol() == Some(b"h2");
     let stream = Stream::Tls(Box::new(stream.into()));
     Some(if http2 {

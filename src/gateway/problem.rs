@@ -4,6 +4,7 @@
 
 use http::StatusCode;
 
+use super::headers::BEHIND;
 use super::reply::Reply;
 use crate::domain::decide::Refusal;
 use crate::http1::{BodyFault, HeadFault};
@@ -193,6 +194,9 @@ impl Problem {
             detail = self.detail(),
         );
         let mut reply = Reply::own(status, "application/problem+json", body);
+        if self == Self::Refused(Refusal::Behind) {
+            reply.head.fields.add(BEHIND, b"1");
+        }
         match status {
             StatusCode::SERVICE_UNAVAILABLE => reply.head.fields.add("retry-after", RETRY_AFTER_S),
             StatusCode::UNAUTHORIZED => {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use http::{Method, Version};
 
 use super::connection::{Activity, Client, Phase};
+use super::position::Trace;
 use super::problem::Problem;
 use super::worker::Generation;
 use crate::clock;
@@ -27,6 +28,8 @@ pub struct Record {
     pub code: Option<&'static str>,
     /// Index of the route rule.
     pub route: Option<usize>,
+    /// The pattern of one of the gateway's own paths.
+    pub own_route: Option<&'static str>,
     pub jurisdiction: Option<JurisdictionId>,
     pub access: Access,
     pub subject: Option<SubjectHash>,
@@ -37,6 +40,7 @@ pub struct Record {
     bytes_out: u64,
     /// No other request may follow on the connection.
     pub last: bool,
+    pub positions: Trace,
 }
 
 /// The end of an exchange: [`Drop`] is what happens then.
@@ -60,6 +64,7 @@ impl Record {
             decision: Decision::Own,
             code: None,
             route: None,
+            own_route: None,
             jurisdiction: None,
             access: Access::Read,
             subject: None,
@@ -68,6 +73,7 @@ impl Record {
             body_bytes_before: client.activity.inflow.received(),
             bytes_out: 0,
             last: false,
+            positions: Trace::default(),
         }
     }
 
@@ -131,7 +137,11 @@ impl Drop for Ending {
         generation.log(&AccessRecord {
             ended,
             method: &self.record.method,
-            route: self.record.route.map(|index| config.routes.rules()[index].pattern.as_str()),
+            route: self
+                .record
+                .route
+                .map(|index| config.routes.rules()[index].pattern.as_str())
+                .or(self.record.own_route),
             status,
             jurisdiction: jurisdiction.map(|found| config.topology.jurisdiction_name(found)),
             access,

@@ -12,13 +12,16 @@ use rustls::{ServerConfig, SupportedProtocolVersion};
 use crate::auth::{PolicyFault, Verifier};
 use crate::config::{CertificateFiles, Config, Endpoint, TlsSettings, TlsVersion};
 use crate::domain::liveness::Liveness;
+use crate::domain::liveness::replayed::Replayed;
 use crate::domain::names::RegionId;
 use crate::telemetry::{Labels, SubjectHasher};
 use crate::tls::{CertificateSource, CertificateStore, Certificates, DownstreamOffer, InternalTls, TlsFault};
-use crate::upstream::{Dial, Endpoints};
+use crate::upstream::{Dial, Endpoints, SetAside};
 
 use super::health::HealthState;
-use super::watch::RegionState;
+use super::position::Positions;
+use super::registers::Registers;
+use super::watch::{RegionState, Signs};
 
 /// What a gateway runs on, from one reload to the next.
 pub struct Settings {
@@ -27,9 +30,19 @@ pub struct Settings {
     pub hasher: SubjectHasher,
     pub labels: Arc<Labels>,
     pub tls: Tls,
+    /// Without `[register]` there are none, and claims alone answer.
+    pub registers: Option<Arc<Registers>>,
     /// Replaced as a whole by the watchers of this generation.
     pub liveness: ArcSwap<Liveness>,
+    /// How far each region's databases have come; replaced as a whole, several times a second.
+    pub replayed: ArcSwap<Replayed>,
+    /// What requests have met on their way.
+    pub signs: Arc<Signs>,
+    /// By endpoint of this region: whether workers have set it aside.
+    set_aside: Vec<(Endpoint, Arc<SetAside>)>,
     pub health: HealthState,
+    /// How clients read their own writes; `None` without a key for it.
+    pub positions: Option<Arc<Positions>>,
     /// What other regions' gateways are told.
     pub state: ArcSwap<RegionState>,
     /// What works was known before a reload, and stays so until the new watchers have looked at everything once: a reload
@@ -88,15 +101,32 @@ impl Settings {
         };
         let seen = previous.filter(same_names);
         let liveness =
-            seen.map_or_else(|| Arc::new(Liveness::assumed(topology)), |seen| seen.liveness.load_full());
+            seen.map_or_else(|| Liveness::assumed(topology), |seen| seen.liveness.load().under(topology));
+        let signs = seen.map_or_else(|| Arc::new(Signs::new(topology)), |seen| Arc::clone(&seen.signs));
+        let endpoints = config.upstream_groups.iter().flat_map(|group| config.own_region().endpoints(group));
+        let set_aside = endpoints
+            .map(|endpoint| {
+                let known = previous.map(|settings| settings.set_aside(endpoint));
+                (endpoint.clone(), known.unwrap_or_default())
+            })
+            .collect();
+        let positions = Positions::new(&config, previous.and_then(|settings| settings.positions.as_deref()));
         let state = seen.map(|seen| seen.state.load().without_positions()).unwrap_or_default();
+        let known = seen.and_then(|seen| seen.registers.as_deref());
+        let registers = config.register.as_ref().map(|register| Arc::new(Registers::new(register, known)));
         Ok(Self {
             verifier,
             hasher,
+            registers,
             tls: Tls::load(&config, previous)?,
-            liveness: ArcSwap::new(liveness),
+            liveness: ArcSwap::from_pointee(liveness),
+            // Positions count while they are fresh; nothing is kept over a reload.
+            replayed: ArcSwap::default(),
+            signs,
+            set_aside,
             health: seen.map(|seen| seen.health.copy()).unwrap_or_default(),
             state: ArcSwap::from_pointee(state),
+            positions,
             inherited: seen.is_some(),
             labels,
             config,
@@ -115,7 +145,7 @@ impl Settings {
     /// Whom requests go to, and how.
     pub fn endpoints(&self) -> Result<Endpoints, SettingsFault> {
         let config = &self.config;
-        let plain = |endpoint: &Endpoint| (endpoint.clone(), Dial::Plain);
+        let plain = |endpoint: &Endpoint| (endpoint.clone(), self.set_aside(endpoint));
         let own = config.own_region();
         let groups = config
             .upstream_groups
@@ -133,7 +163,13 @@ impl Settings {
                 Ok(gateway.zip(self.dial(region)?).into_iter().collect())
             })
             .collect::<Result<_, SettingsFault>>()?;
-        Ok(Endpoints { own: config.region.index(), groups, gateways })
+        Ok(Endpoints { own: config.region.index(), groups, gateways, hang_after: config.health.hang_after })
+    }
+
+    /// What the workers say of an endpoint of this region.
+    pub fn set_aside(&self, endpoint: &Endpoint) -> Arc<SetAside> {
+        let found = self.set_aside.iter().find(|(known, _)| known == endpoint);
+        found.map(|(_, set_aside)| Arc::clone(set_aside)).unwrap_or_default()
     }
 
     /// Mutual TLS to another region's gateway; `None` without an internal PKI.

@@ -4,8 +4,11 @@
 //! is read as a whole and published. All of it belongs to one generation of settings and ends with it.
 
 mod board;
+mod checks;
 mod probes;
+mod signs;
 mod state;
+mod view;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::Gateway;
 use super::settings::Settings;
 use board::Board;
+pub use signs::Signs;
 pub use state::RegionState;
 
 /// Starts all watchers of these settings on the current thread. They end when the token is cancelled.
@@ -36,19 +40,24 @@ pub fn start(gateway: &Arc<Gateway>, settings: &Arc<Settings>) -> CancellationTo
 async fn publish_forever(gateway: &Gateway, settings: &Settings, board: &Board) {
     let mut interval = tokio::time::interval(settings.config.health.interval);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let metrics = gateway.metrics.control();
     loop {
-        interval.tick().await;
+        tokio::select! {
+            _ = interval.tick() => {}
+            () = settings.signs.to_publish() => {}
+        }
         if settings.inherited && !board.is_complete(settings) {
             continue;
         }
-        let view = board.read(settings);
+        let view = board.read(settings, metrics);
         let liveness = view.liveness(settings);
         if **settings.liveness.load() != liveness {
             tracing::info!(changes = %view.describe(settings), "liveness changed");
             settings.liveness.store(Arc::new(liveness));
         }
-        view.count(settings, gateway.metrics.control());
+        view.count(settings, metrics);
         settings.state.store(Arc::new(view.state(settings)));
+        settings.replayed.store(Arc::new(view.replayed(settings)));
         settings.health.publish(view.checks(settings));
     }
 }

@@ -123,7 +123,10 @@ impl Worker {
         }
         self.adopt_settings();
         let generation = self.generation();
-        generation.upstreams.sweep(now);
+        let gone = generation.settings.liveness.load().gone();
+        if generation.upstreams.sweep(&self.clock, gone) {
+            self.activities.borrow().values().for_each(|activity| activity.wake());
+        }
         generation.metrics.token_cache_entries(generation.tokens.borrow().len() as u64);
         if let Some(log) = &mut *generation.log.borrow_mut() {
             log.flush();

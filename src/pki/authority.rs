@@ -11,17 +11,16 @@ use aws_lc_rs::{
 };
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, PublicKeyData, SerialNumber,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    NameConstraints, PKCS_ECDSA_P256_SHA256, PublicKeyData, SerialNumber, date_time_ymd,
 };
 
 use super::{
     PkiFault,
     directory::Directory,
     facts::{Facts, hexadecimal},
+    holder::Holder,
 };
-use crate::tls::dns_name;
 
 pub(super) const BUNDLE: &str = "ca.crt";
 pub(super) const KEY: &str = "ca.key";
@@ -102,21 +101,20 @@ impl Authority {
         Ok(Self { certificate, others: trusted, bridge, issuer })
     }
 
-    /// A certificate for `region`'s gateways, with a key of its own; valid no longer than the authority.
-    pub(super) fn issue(&self, region: &str, now: Timestamp) -> Result<Issued, PkiFault> {
+    /// A certificate with a key of its own; valid no longer than the authority.
+    pub(super) fn issue(&self, holder: &Holder, now: Timestamp) -> Result<Issued, PkiFault> {
         let not_after = (now + LEAF_LIFE).min(self.certificate.not_after);
         if not_after <= now {
             return Err(PkiFault::AuthorityExpired(self.certificate.not_after));
         }
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let mut params = CertificateParams::new(vec![dns_name(region)])?;
+        let mut params = CertificateParams::new(vec![holder.name()])?;
         valid(&mut params, now, not_after);
         params.serial_number = Some(serial_number()?);
-        params.distinguished_name.push(DnType::CommonName, format!("residency gateway {region}"));
+        params.distinguished_name.push(DnType::CommonName, holder.common_name());
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages = holder.usages();
         let leaf = reread(&params.signed_by(&key, &self.issuer)?.pem())?;
         Ok(Issued { chain: self.chain(&leaf), key: key.serialize_pem(), not_after })
     }

@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::PkiFault;
+use super::{PkiFault, holder::Holder};
 use crate::tls::is_region_label;
 
 const PENDING: &str = ".pending";
@@ -84,19 +84,16 @@ impl Directory {
         }
     }
 
-    /// The regions with a file named `<region><suffix>`, sorted.
-    pub(super) fn regions(&self, suffix: &str) -> Result<Vec<String>, PkiFault> {
-        let mut regions = Vec::new();
+    /// Those who have a file with this suffix, sorted: gateways first.
+    pub(super) fn holders(&self, suffix: &str) -> Result<Vec<Holder>, PkiFault> {
+        let mut holders = Vec::new();
         for entry in fs::read_dir(&self.path).map_err(at(&self.path))? {
             let name = entry.map_err(at(&self.path))?.file_name();
-            if let Some(region) = name.to_str().and_then(|name| name.strip_suffix(suffix))
-                && is_region_file_stem(region)
-            {
-                regions.push(region.to_owned());
-            }
+            let stem = name.to_str().and_then(|name| name.strip_suffix(suffix));
+            holders.extend(stem.and_then(Holder::of_stem));
         }
-        regions.sort_unstable();
-        Ok(regions)
+        holders.sort_unstable();
+        Ok(holders)
     }
 
     /// Puts all of `change` in place, or none of it.

@@ -11,6 +11,8 @@ pub enum PkiFault {
     Exists { path: PathBuf },
     #[error("`{0}` cannot name a region: at most 63 of a-z, 0-9 and inner `-`, and not `ca`")]
     RegionName(String),
+    #[error("`{0}` cannot name a program: at most 63 of a-z, 0-9 and inner `-`")]
+    ControlName(String),
     #[error("no authority in {directory}: {missing} is missing (`pki init` makes one; `ca.key` is only where it ran)",
         directory = directory.display())]
     NoAuthority { directory: PathBuf, missing: &'static str },

@@ -8,6 +8,7 @@ use super::{
     Account, PkiFault,
     authority::{Authority, BUNDLE, KEY},
     directory::{Change, Directory, is_region_file_stem},
+    holder::Holder,
 };
 
 /// All of it or, on any fault, nothing.
@@ -42,10 +43,11 @@ pub(super) fn init(path: &Path, regions: &[String], now: Timestamp) -> Result<Ac
     distinct.sort_unstable();
     distinct.dedup();
     for region in distinct {
-        let issued = authority.issue(&region, now)?;
-        change.certificate(format!("{region}.crt"), issued.chain);
-        change.key(format!("{region}.key"), issued.key);
-        account.say(format!("new certificate  {region}, until {}", issued.not_after.strftime("%F")));
+        let holder = Holder::Gateway(region);
+        let issued = authority.issue(&holder, now)?;
+        change.certificate(holder.certificate_file(), issued.chain);
+        change.key(holder.key_file(), issued.key);
+        account.say(format!("new certificate  {holder}, until {}", issued.not_after.strftime("%F")));
     }
     directory.commit(change)?;
     account

@@ -9,17 +9,21 @@ use super::{
     authority::{Authority, BRIDGE, BUNDLE, KEY},
     directory::{Change, Directory},
     facts::Facts,
+    holder::Holder,
 };
 
-/// New keys and certificates for `regions`, or for all that have one.
+/// New keys and certificates for `regions` and the programs that use their control API, or for all that have one.
 pub(super) fn reissue(path: &Path, regions: &[String], now: Timestamp) -> Result<Account, PkiFault> {
     let directory = Directory::open(path)?;
     let authority = Authority::read(&directory)?;
-    let present = directory.regions(".crt")?;
-    if let Some(region) = regions.iter().find(|region| !present.contains(region)) {
+    let present = directory.holders(".crt")?;
+    let is_there = |region: &String| present.contains(&Holder::Gateway(region.clone()));
+    if let Some(region) = regions.iter().find(|region| !is_there(region)) {
         return Err(PkiFault::NoSuchRegion { directory: path.to_owned(), region: region.clone() });
     }
-    let chosen = present.into_iter().filter(|region| regions.is_empty() || regions.contains(region));
+    let is_chosen =
+        |holder: &Holder| regions.is_empty() || regions.iter().any(|region| region == holder.region());
+    let chosen = present.into_iter().filter(is_chosen);
     let mut account = Account::default();
     let mut change = Change::default();
     reissue_into(&mut change, &mut account, &authority, chosen, now)?;
@@ -47,7 +51,7 @@ pub(super) fn replace_authority(path: &Path, now: Timestamp) -> Result<Account, 
     for old in &authority.others {
         account.say(format!("trusted, too     {}", old.subject));
     }
-    reissue_into(&mut change, &mut account, &authority, directory.regions(".crt")?, now)?;
+    reissue_into(&mut change, &mut account, &authority, directory.holders(".crt")?, now)?;
     directory.commit(change)?;
     account.say("Put ca.crt and each region's .crt and .key on its gateways, in any order, and SIGHUP them.");
     account.say("When every gateway has loaded them: `pki rotate --retire-old-ca`.");
@@ -66,8 +70,8 @@ pub(super) fn retire_old_authority(path: &Path) -> Result<Account, PkiFault> {
     let mut account = Account::default();
     let mut change = Change::default();
     change.certificate(BUNDLE, authority.bundle());
-    for region in directory.regions(".crt")? {
-        let file = format!("{region}.crt");
+    for holder in directory.holders(".crt")? {
+        let file = holder.certificate_file();
         let pem = directory.read(&file)?.unwrap_or_default();
         let unusable = |reason| PkiFault::Unusable { path: directory.file(&file), reason };
         let leaf = Facts::read_all(&pem).map_err(unusable)?.swap_remove(0);
@@ -90,14 +94,14 @@ fn reissue_into(
     change: &mut Change,
     account: &mut Account,
     authority: &Authority,
-    regions: impl IntoIterator<Item = String>,
+    holders: impl IntoIterator<Item = Holder>,
     now: Timestamp,
 ) -> Result<(), PkiFault> {
-    for region in regions {
-        let issued = authority.issue(&region, now)?;
-        change.certificate(format!("{region}.crt"), issued.chain);
-        change.key(format!("{region}.key"), issued.key);
-        account.say(format!("new certificate  {region}, until {}", issued.not_after.strftime("%F")));
+    for holder in holders {
+        let issued = authority.issue(&holder, now)?;
+        change.certificate(holder.certificate_file(), issued.chain);
+        change.key(holder.key_file(), issued.key);
+        account.say(format!("new certificate  {holder}, until {}", issued.not_after.strftime("%F")));
     }
     Ok(())
 }

@@ -11,8 +11,8 @@ use super::{
     authority::{BUNDLE, KEY},
     directory::{COMMIT, Directory},
     facts::Facts,
+    holder::Holder,
 };
-use crate::tls::{dns_name, region_of};
 
 /// Time to renew a certificate in, before it is called a problem.
 const LEAF_SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -42,6 +42,7 @@ struct Entry {
 enum Kind {
     Authority,
     Gateway,
+    Control,
 }
 
 #[derive(Debug, Serialize)]
@@ -69,18 +70,17 @@ pub(super) fn inspect(path: &Path, now: Timestamp) -> Result<Report, PkiFault> {
             .push("a change was interrupted; the next `pki init` or `pki rotate` completes it".to_owned());
     }
     let authorities = inspect_authorities(&directory, &mut report, now)?;
-    let mut regions = directory.regions(".crt")?;
-    for region in directory.regions(".key")? {
-        if !regions.contains(&region) {
-            report.problems.push(format!("{region}.key has no {region}.crt"));
+    let holders = directory.holders(".crt")?;
+    for holder in directory.holders(".key")? {
+        if !holders.contains(&holder) {
+            report.problems.push(format!("{holder}.key has no {holder}.crt"));
         }
     }
-    regions.sort_unstable();
-    for region in &regions {
-        let entry = inspect_gateway(&directory, region, &authorities, now)?;
+    for holder in &holders {
+        let entry = inspect_holder(&directory, holder, &authorities, now)?;
         report.certificates.push(entry);
     }
-    if regions.is_empty() {
+    if !holders.iter().any(|holder| matches!(holder, Holder::Gateway(_))) {
         report.problems.push("no region has a certificate here".to_owned());
     }
     if authorities.len() > 1 {
@@ -131,13 +131,13 @@ fn inspect_authorities(
     Ok(authorities)
 }
 
-fn inspect_gateway(
+fn inspect_holder(
     directory: &Directory,
-    region: &str,
+    holder: &Holder,
     authorities: &[Facts],
     now: Timestamp,
 ) -> Result<Entry, PkiFault> {
-    let (file, key) = (format!("{region}.crt"), format!("{region}.key"));
+    let (file, key) = (holder.certificate_file(), holder.key_file());
     let mut problems = Vec::new();
     let mut details = None;
     let mut leaf = None;
@@ -146,8 +146,8 @@ fn inspect_gateway(
         Ok(mut chain) => {
             let certificate = chain.swap_remove(0);
             problems.extend(expiry(&certificate, now, LEAF_SOON, "rotate"));
-            if region_of(&certificate.der).as_deref() != Some(region) {
-                problems.push(format!("does not name {} alone", dns_name(region)));
+            if !holder.is_named_by(&certificate.der) {
+                problems.push(format!("does not name {} alone", holder.name()));
             }
             if !authorities.iter().any(|authority| certificate.issued_by(authority)) {
                 problems.push("issued by no authority in ca.crt".to_owned());
@@ -166,11 +166,15 @@ fn inspect_gateway(
                 }
                 Ok(_) => {}
             }
-            // A group may read it: the gateway's own, under which it runs.
+            // A group may read it: the gateway's or the program's own, under which it runs.
             problems.extend(permissions(directory, &key, 0o037)?);
         }
     }
-    Ok(Entry { file, kind: Kind::Gateway, details, problems })
+    let kind = match holder {
+        Holder::Gateway(_) => Kind::Gateway,
+        Holder::Control(_) => Kind::Control,
+    };
+    Ok(Entry { file, kind, details, problems })
 }
 
 fn expiry(certificate: &Facts, now: Timestamp, soon: SignedDuration, remedy: &str) -> Option<String> {
@@ -233,7 +237,7 @@ impl Report {
                 }
                 writeln!(out, "  valid to  {} ({} days left)", details.not_after, details.days_left)?;
                 writeln!(out, "  sha256    {}", details.fingerprint_sha256)?;
-                if entry.kind == Kind::Gateway {
+                if entry.kind != Kind::Authority {
                     let fingerprint = details.issuer_fingerprint_sha256.as_deref().unwrap_or("not in ca.crt");
                     writeln!(out, "  issuer    {}\n            {fingerprint}", details.issuer)?;
                 }

@@ -13,9 +13,8 @@ use tempfile::TempDir;
 
 use super::{directory::Directory, *};
 use crate::tls::{
-    InternalTls, TlsFault,
+    Caller, ControlClient, InternalTls, TlsFault,
     handshake::{ping, shake},
-    peer_region,
 };
 
 const US: &str = "us-east";
@@ -65,7 +64,10 @@ impl Gateway {
     fn hop(&self, peer: &Self, wanted: &str) -> Result<Option<String>, rustls::Error> {
         let name = InternalTls::server_name(wanted).unwrap();
         let (_, accepted) = shake(self.tls.client_config(), name, peer.tls.server_config())?;
-        Ok(peer_region(&accepted))
+        Ok(Caller::of(&accepted).and_then(|caller| match caller {
+            Caller::Gateway(region) => Some(region),
+            Caller::Control(_) => None,
+        }))
     }
 }
 
@@ -123,6 +125,94 @@ fn gateways_reach_the_region_they_mean_and_no_other() {
     assert_eq!(eu.hop(&us, US).unwrap().as_deref(), Some(EU));
     us.hop(&eu, SG).unwrap_err();
     us.hop(&us, EU).unwrap_err();
+}
+
+/// The configuration of a program with the files of `holder`, which meant to reach a gateway of `region`.
+fn program(source: &Path, holder: &str) -> Arc<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    for root in crate::tls::certificates(&source.join("ca.crt")).unwrap() {
+        roots.add(root).unwrap();
+    }
+    let file = |end: &str| source.join(format!("{holder}.{end}"));
+    let pair = crate::tls::certified_key(&file("crt"), &file("key")).unwrap();
+    let resolver = rustls::sign::SingleCertAndKey::from(pair);
+    let config = rustls::ClientConfig::builder_with_provider(crate::tls::provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_cert_resolver(Arc::new(resolver));
+    Arc::new(config)
+}
+
+/// Who a gateway of `region` takes the caller for.
+fn caller(config: Arc<rustls::ClientConfig>, gateway: &Gateway) -> Result<Option<Caller>, rustls::Error> {
+    let name = InternalTls::server_name(gateway.region).unwrap();
+    shake(config, name, gateway.tls.server_config()).map(|(_, accepted)| Caller::of(&accepted))
+}
+
+#[test]
+fn a_control_certificate_is_good_at_its_own_region_and_for_no_hop() {
+    let source = made(&[US, EU]);
+    issue::issue(source.path(), EU, "api", now()).unwrap();
+    let (us, eu) = (Gateway::new(source.path(), US), Gateway::new(source.path(), EU));
+    let expected = ControlClient { region: EU.to_owned(), name: "api".to_owned() };
+    let api = || program(source.path(), "eu-frankfurt.control.api");
+    assert_eq!(caller(api(), &eu).unwrap(), Some(Caller::Control(expected.clone())));
+    let refused = format!("{:?}", caller(api(), &us).unwrap_err());
+    assert!(
+        refused.contains("Elsewhere(ControlClient { region: \"eu-frankfurt\", name: \"api\" })"),
+        "{refused}"
+    );
+    assert_eq!(caller(program(source.path(), US), &eu).unwrap(), Some(Caller::Gateway(US.to_owned())));
+    // Issued by somebody else's authority, the same name is worth nothing.
+    let elsewhere = made(&[EU]);
+    issue::issue(elsewhere.path(), EU, "api", now()).unwrap();
+    for end in ["crt", "key"] {
+        let file = format!("eu-frankfurt.control.api.{end}");
+        fs::copy(elsewhere.path().join(&file), source.path().join(&file)).unwrap();
+    }
+    caller(api(), &eu).unwrap_err();
+    // Nor does a program pass for a gateway.
+    let stand_in = TempDir::new().unwrap();
+    fs::copy(elsewhere.path().join("ca.crt"), stand_in.path().join("ca.crt")).unwrap();
+    for end in ["crt", "key"] {
+        let file = elsewhere.path().join(format!("eu-frankfurt.control.api.{end}"));
+        fs::copy(file, stand_in.path().join(format!("{EU}.{end}"))).unwrap();
+    }
+    assert!(matches!(InternalTls::load(stand_in.path(), EU), Err(TlsFault::WrongRegion { .. })));
+}
+
+#[test]
+fn control_certificates_are_issued_once_rotated_with_their_region_and_looked_after() {
+    let source = made(&[US, EU]);
+    let path = source.path();
+    issue::issue(path, EU, "api", now()).unwrap();
+    assert!(matches!(issue::issue(path, EU, "api", now()), Err(PkiFault::Exists { .. })));
+    assert!(matches!(issue::issue(path, SG, "api", now()), Err(PkiFault::NoSuchRegion { .. })));
+    for name in ["", "A", "a.b", "a/b", "-a"] {
+        assert!(matches!(issue::issue(path, EU, name, now()), Err(PkiFault::ControlName(_))), "{name}");
+    }
+    assert_eq!(problems(path, now()), [""; 0]);
+    let (certificate, key) =
+        (path.join("eu-frankfurt.control.api.crt"), path.join("eu-frankfurt.control.api.key"));
+    assert_eq!(mode(&key), 0o600);
+    let read = || (fs::read(&certificate).unwrap(), fs::read(&key).unwrap());
+    let first = read();
+    rotate::reissue(path, &names(&[US]), now()).unwrap();
+    assert_eq!(read(), first, "it is another region's");
+    rotate::reissue(path, &names(&[EU]), now()).unwrap();
+    let second = read();
+    assert!(second.0 != first.0 && second.1 != first.1);
+    rotate::replace_authority(path, now()).unwrap();
+    assert!(read().0 != second.0);
+    rotate::retire_old_authority(path).unwrap();
+    let eu = Gateway::new(path, EU);
+    assert!(matches!(caller(program(path, "eu-frankfurt.control.api"), &eu), Ok(Some(Caller::Control(_)))));
+    let late = problems(path, now() + days(400));
+    assert!(late.contains(&"eu-frankfurt.control.api.crt: expired".to_owned()), "{late:?}");
+    fs::remove_file(&certificate).unwrap();
+    let left = problems(path, now());
+    assert_eq!(left, ["eu-frankfurt.control.api.key has no eu-frankfurt.control.api.crt"]);
 }
 
 #[test]

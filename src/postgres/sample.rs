@@ -21,6 +21,19 @@ pub struct Sample {
     pub sampled_at: Instant,
     /// Until the answer was there.
     pub round_trip: Duration,
+    /// What the database says of its jurisdiction, where the schema is and this role may see it.
+    pub jurisdiction: Option<JurisdictionRow>,
+}
+
+/// The one row of `residency.jurisdiction`. A replica shows it as far as it has replayed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JurisdictionRow {
+    /// The name of a region.
+    pub home: String,
+    pub generation: u64,
+    pub read_only: bool,
+    /// `async` or `remote`.
+    pub durability: String,
 }
 
 /// What a server is at the time of a sample.
@@ -34,14 +47,17 @@ pub enum Role {
 }
 
 /// Asked once a session: constants of the cluster.
+///
+/// The jurisdiction's row is read without waiting for who changes its table: the rest of a sample must not wait with it.
 const CONSTANTS: &str = "SELECT (SELECT system_identifier FROM pg_control_system()), \
-     current_setting('wal_block_size'), pg_size_bytes(current_setting('wal_segment_size'))";
+     current_setting('wal_block_size'), pg_size_bytes(current_setting('wal_segment_size')), \
+     set_config('lock_timeout', '100ms', false)";
 
 /// Asked for each sample. Simple protocol: one round trip, text.
 ///
 /// A replica's timeline is the one it streams; between streams, and for roles that may not see the receiver, the one
 /// its control file has reached, which may be behind but is never ahead.
-const SAMPLE: &str = "SELECT recovering, \
+const SAMPLE: &str = "recovering, \
      CASE WHEN recovering THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END, \
      CASE WHEN recovering \
        THEN COALESCE((SELECT received_tli FROM pg_stat_wal_receiver), \
@@ -49,8 +65,17 @@ const SAMPLE: &str = "SELECT recovering, \
                   (SELECT min_recovery_end_timeline FROM pg_control_recovery()))) \
        ELSE ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int END, \
      CASE WHEN recovering THEN pg_last_wal_receive_lsn() END, \
-     CASE WHEN NOT recovering THEN pg_current_snapshot()::text END \
-     FROM (SELECT pg_is_in_recovery() AS recovering OFFSET 0) AS role";
+     CASE WHEN NOT recovering THEN pg_current_snapshot()::text END";
+
+/// Whom the sample is asked.
+const ROLE: &str = "(SELECT pg_is_in_recovery() AS recovering OFFSET 0) AS role";
+
+/// Whether there is a row of the jurisdiction to ask for. The schema may come, and rights be granted, while a session is open.
+const SHOWS_ROW: &str = "COALESCE(has_schema_privilege(to_regnamespace('residency'), 'USAGE') \
+     AND has_table_privilege(to_regclass('residency.jurisdiction'), 'SELECT'), false)";
+
+/// Where the row's columns begin.
+const ROW: usize = 5;
 
 /// Bytes of a header at the start of a log page, and of the longer one at the start of a segment
 /// (`xlog_internal.h`: `SizeOfXLogShortPHD`, `SizeOfXLogLongPHD`).
@@ -64,6 +89,10 @@ pub(super) struct Sampler {
     deadline: Duration,
     constants: Constants,
     horizon: CommitHorizon,
+    /// The database shows its jurisdiction's row.
+    shows_row: bool,
+    /// As last seen in this session.
+    row: Option<JurisdictionRow>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -93,13 +122,14 @@ impl Sampler {
             deadline,
             constants,
             horizon: CommitHorizon::default(),
+            shows_row: false,
+            row: None,
         })
     }
 
     /// One sample.
     pub(super) async fn sample(&mut self) -> Result<Sample, DatabaseFault> {
-        let sampled_at = clock::now();
-        let row = self.session.ask(SAMPLE, &self.address, self.deadline).await?;
+        let (sampled_at, row) = self.ask().await?;
         let round_trip = sampled_at.elapsed();
         let read = LogPosition {
             lsn: field(&row, 1, "position", &self.address)?,
@@ -121,7 +151,56 @@ impl Sampler {
             system_identifier: self.constants.system_identifier,
             sampled_at,
             round_trip,
+            jurisdiction: self.row.clone(),
         })
+    }
+
+    /// The answer, and when its question was sent. Notes the jurisdiction's row as soon as there is one to see.
+    async fn ask(&mut self) -> Result<(Instant, SimpleQueryRow), DatabaseFault> {
+        if !self.shows_row {
+            let (sampled_at, answer) = self.ask_without_row().await?;
+            if !self.shows_row {
+                return Ok((sampled_at, answer));
+            }
+        }
+        let sampled_at = clock::now();
+        match self.session.ask(&with_row(), &self.address, self.deadline).await {
+            Ok(answer) => {
+                self.row = self.jurisdiction(&answer)?;
+                Ok((sampled_at, answer))
+            }
+            // The table is locked, or gone, or the right to see it is; the session is as good as before.
+            Err(DatabaseFault::Query { .. }) if !self.is_closed() => self.ask_without_row().await,
+            Err(fault) => Err(fault),
+        }
+    }
+
+    async fn ask_without_row(&mut self) -> Result<(Instant, SimpleQueryRow), DatabaseFault> {
+        let sampled_at = clock::now();
+        let answer = self.session.ask(&without_row(), &self.address, self.deadline).await?;
+        self.shows_row = answer.get(ROW) == Some("t");
+        if !self.shows_row {
+            self.row = None;
+        }
+        Ok((sampled_at, answer))
+    }
+
+    /// The jurisdiction's row in the answer; none while the table is empty.
+    fn jurisdiction(&self, row: &SimpleQueryRow) -> Result<Option<JurisdictionRow>, DatabaseFault> {
+        if row.get(ROW).is_none() {
+            return Ok(None);
+        }
+        Ok(Some(JurisdictionRow {
+            home: field(row, ROW, "home", &self.address)?,
+            generation: field(row, ROW + 1, "generation", &self.address)?,
+            read_only: row.get(ROW + 2) == Some("t"),
+            durability: field(row, ROW + 3, "durability", &self.address)?,
+        }))
+    }
+
+    /// The cluster's.
+    pub(super) fn system_identifier(&self) -> u64 {
+        self.constants.system_identifier
     }
 
     /// Whether the session has ended.
@@ -177,6 +256,17 @@ impl Constants {
             insert
         }
     }
+}
+
+fn without_row() -> String {
+    format!("SELECT {SAMPLE}, {SHOWS_ROW} FROM {ROLE}")
+}
+
+fn with_row() -> String {
+    format!(
+        "SELECT {SAMPLE}, home, generation, read_only, durability FROM {ROLE} \
+         LEFT JOIN (SELECT home, generation, read_only, durability FROM residency.jurisdiction LIMIT 1) AS said ON true"
+    )
 }
 
 fn field<T: std::str::FromStr>(

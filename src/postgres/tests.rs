@@ -250,6 +250,52 @@ async fn an_unprivileged_role_is_enough() {
 }
 
 #[tokio::test]
+async fn a_jurisdictions_row_is_seen_as_soon_as_it_may_be_and_a_lock_on_it_delays_nothing() {
+    let primary = Server::primary("").await;
+    let standby = primary.standby().await;
+    primary.sql(&["CREATE ROLE watcher LOGIN"]).await;
+    let (mut home, mut away) = (Watched::new(&primary.url("watcher")), Watched::new(&standby.url("watcher")));
+    assert_eq!(home.fresh().await.jurisdiction, None, "there is no schema");
+    primary
+        .sql(&[
+            "CREATE SCHEMA residency",
+            "CREATE TABLE residency.jurisdiction \
+               (name text, home text, generation bigint, read_only boolean, durability text)",
+        ])
+        .await;
+    assert_eq!(home.fresh().await.jurisdiction, None, "it may not be seen");
+    primary
+        .sql(&[
+            "GRANT USAGE ON SCHEMA residency TO watcher",
+            "GRANT SELECT ON residency.jurisdiction TO watcher",
+        ])
+        .await;
+    assert_eq!(home.fresh().await.jurisdiction, None, "it has no row");
+    primary.sql(&["INSERT INTO residency.jurisdiction VALUES ('us', 'us-east', 7, true, 'remote')"]).await;
+    let row = JurisdictionRow {
+        home: "us-east".to_owned(),
+        generation: 7,
+        read_only: true,
+        durability: "remote".to_owned(),
+    };
+    let shows =
+        |state: &DatabaseState| state.sample().is_some_and(|sample| sample.jurisdiction == Some(row.clone()));
+    home.until("showing the row", shows).await;
+    away.until("showing the row", shows).await;
+
+    let locker = primary.session().await;
+    locker.batch_execute("BEGIN; LOCK TABLE residency.jurisdiction").await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(home.fresh().await.jurisdiction, Some(row.clone()), "as last seen");
+    }
+    locker.batch_execute("COMMIT; REVOKE SELECT ON residency.jurisdiction FROM watcher").await.unwrap();
+    home.until("not allowed to see it", |state| {
+        state.sample().is_some_and(|sample| sample.jurisdiction.is_none())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn certificates_are_checked_as_far_as_sslmode_says() {
     let files = TempDir::new().unwrap();
     let pair = |names: &[&str]| {

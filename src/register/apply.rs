@@ -13,10 +13,11 @@ use tokio_postgres::{GenericClient, error::SqlState};
 
 use super::{
     RegisterFault,
-    keys::{Kind, RegisterKeys},
+    keys::{KINDS, RegisterKeys, kind_name},
     member::{Register, Session},
     migrations::{Applied, Migration, Mismatch, pending},
 };
+use crate::routing_table::KeyKind;
 
 /// Taken by everyone who changes the schema; the digits spell `residenc`.
 const ADVISORY_LOCK: i64 = 0x7265_7369_6465_6e63;
@@ -169,7 +170,7 @@ impl Aim<'_> {
         if made == 1 {
             lines.push(format!("{jurisdiction} is at home in {home}, generation 1, durability {durability}"));
         }
-        for kind in Kind::ALL {
+        for kind in KINDS {
             self.settle_keys(client, address, kind, &mut lines).await?;
         }
         grant(client, self.gateway_role).await.map_err(failure)?;
@@ -181,7 +182,7 @@ impl Aim<'_> {
         &self,
         client: &impl GenericClient,
         address: &str,
-        kind: Kind,
+        kind: KeyKind,
         lines: &mut Vec<String>,
     ) -> Result<(), Failure> {
         let failure = |error: tokio_postgres::Error| Failure::of(address, &error);
@@ -193,11 +194,11 @@ impl Aim<'_> {
             .await
             .map_err(failure)?;
         let known: Vec<(String, bool)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-        let configured = self.keys.of(kind).ids();
+        let configured = self.keys.ids(kind);
         if !known.is_empty() && !known.iter().any(|(id, _)| configured.contains(&id.as_str())) {
             return Err(Failure::Fault(RegisterFault::UnknownKey {
                 address: address.to_owned(),
-                kind: kind.name(),
+                kind: kind_name(kind),
                 known: known.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>().join(", "),
             }));
         }
@@ -205,7 +206,7 @@ impl Aim<'_> {
         if !known.iter().any(|(id, is_current)| id == current && *is_current) {
             let retire = "UPDATE residency.register_key SET current = false WHERE kind = $1 AND current";
             client.execute(retire, &[&kind.number()]).await.map_err(failure)?;
-            lines.push(format!("{} key {current} is the current one", kind.name()));
+            lines.push(format!("{} key {current} is the current one", kind_name(kind)));
         }
         let note = "INSERT INTO residency.register_key (kind, key_id, current) VALUES ($1, $2, $3) \
              ON CONFLICT (kind, key_id) DO UPDATE SET current = excluded.current \

@@ -57,8 +57,11 @@ pub enum RegisterFault {
     UnknownKey { address: String, kind: &'static str, known: String },
     #[error("{address}: key {key} is configured: only rows under a key that is no longer in use are dropped")]
     KeyInUse { address: String, key: String },
-    #[error("{address}: no row and no key of the register is under {key}; it knows {known}")]
-    NoSuchKey { address: String, key: String, known: String },
+    #[error(
+        "{address}: {rows} rows still need key {key}: {by}. `table import` writes an app's subjects under the current key; a move \
+         ends by itself"
+    )]
+    RowsNeeded { address: String, key: String, rows: i64, by: &'static str },
     #[error("{address}: the schema is not there: `residency-migrate schema apply` first")]
     NoSchema { address: String },
     #[error(

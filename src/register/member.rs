@@ -5,8 +5,8 @@ use std::time::Duration;
 use deadpool_postgres::Client;
 
 use super::RegisterFault;
-use crate::config::{Config, RegisterSource};
-use crate::domain::topology::Durability;
+use crate::config::{RegisterSettings, RegisterSource};
+use crate::domain::topology::{Durability, Topology};
 use crate::postgres::{Database, DatabaseFault, DatabaseUrl, Limits};
 
 /// A job's statements wait for locks and read much; what hangs longer than this is broken.
@@ -42,10 +42,11 @@ pub(super) enum Member {
     Unreachable(DatabaseFault),
 }
 
-/// The registers in databases, all or one jurisdiction's.
-pub(super) fn registers(config: &Config, only: Option<&str>) -> Result<Vec<Register>, RegisterFault> {
-    let Some(settings) = &config.register else { return Err(RegisterFault::NoRegister) };
-    let topology = &config.topology;
+/// The registers in databases; at least one.
+pub(super) fn registers(
+    topology: &Topology,
+    settings: &RegisterSettings,
+) -> Result<Vec<Register>, RegisterFault> {
     let mut all = Vec::new();
     for jurisdiction in topology.jurisdictions() {
         let RegisterSource::Members(members) = settings.source(jurisdiction) else { continue };
@@ -65,14 +66,15 @@ pub(super) fn registers(config: &Config, only: Option<&str>) -> Result<Vec<Regis
                 .collect(),
         });
     }
-    if all.is_empty() {
-        return Err(RegisterFault::NoRegister);
-    }
-    let Some(only) = only else { return Ok(all) };
-    let known = all.iter().map(|register| register.jurisdiction.as_str()).collect::<Vec<_>>().join(", ");
-    let found: Vec<_> = all.iter().filter(|register| register.jurisdiction == only).cloned().collect();
+    if all.is_empty() { Err(RegisterFault::NoRegister) } else { Ok(all) }
+}
+
+/// The one of this jurisdiction.
+pub(super) fn only(registers: Vec<Register>, name: &str) -> Result<Vec<Register>, RegisterFault> {
+    let known: Vec<_> = registers.iter().map(|register| register.jurisdiction.clone()).collect();
+    let found: Vec<_> = registers.into_iter().filter(|register| register.jurisdiction == name).collect();
     if found.is_empty() {
-        return Err(RegisterFault::NoSuchJurisdiction { name: only.to_owned(), known });
+        return Err(RegisterFault::NoSuchJurisdiction { name: name.to_owned(), known: known.join(", ") });
     }
     Ok(found)
 }
@@ -104,6 +106,27 @@ impl Register {
             jurisdiction: self.jurisdiction.clone(),
             members: others,
         })
+    }
+}
+
+impl Register {
+    /// The same, where `schema apply` has been, for this jurisdiction.
+    pub(super) async fn primary_with_schema(&self) -> Result<Session, RegisterFault> {
+        let session = self.primary().await?;
+        if !session.has_schema().await? {
+            return Err(RegisterFault::NoSchema { address: session.address });
+        }
+        let row = session.client.query_opt("SELECT name FROM residency.jurisdiction", &[]).await;
+        let found: Option<String> = row.map_err(|error| session.fault(&error))?.map(|row| row.get(0));
+        match found {
+            None => Err(RegisterFault::NoSchema { address: session.address }),
+            Some(found) if found != self.jurisdiction => Err(RegisterFault::WrongJurisdiction {
+                address: session.address,
+                found,
+                wanted: self.jurisdiction.clone(),
+            }),
+            Some(_) => Ok(session),
+        }
     }
 }
 

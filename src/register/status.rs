@@ -7,10 +7,11 @@ use serde::Serialize;
 use super::{
     RegisterFault,
     apply::applied,
-    keys::{Kind, RegisterKeys},
+    keys::{KINDS, RegisterKeys, kind_name},
     member::{Register, Session},
     migrations::{MIGRATIONS, pending},
 };
+use crate::routing_table::KeyKind;
 
 /// All registers, as found.
 #[derive(Debug, Serialize)]
@@ -114,7 +115,7 @@ async fn look(
     let rows = session.client.query(counted, &[]).await.map_err(|error| session.fault(&error))?;
     found.rows = rows
         .iter()
-        .map(|row| Rows { kind: kind_name(row.get(0)), state: row.get(1), rows: row.get(2) })
+        .map(|row| Rows { kind: numbered(row.get(0)), state: row.get(1), rows: row.get(2) })
         .collect();
     let gateways = "SELECT count(*) FROM residency.gateway WHERE NOT forgotten";
     let row = session.client.query_one(gateways, &[]).await.map_err(|error| session.fault(&error))?;
@@ -166,17 +167,19 @@ async fn key_rows(
     let rows = session.client.query(counted, &[]).await.map_err(|error| session.fault(&error))?;
     let mut found = Vec::new();
     for row in rows {
-        let kind = kind_name(row.get(0));
+        let kind = numbered(row.get(0));
         let key_id: String = row.get(1);
         let configured =
-            Kind::ALL.iter().any(|one| one.name() == kind && keys.of(*one).ids().contains(&key_id.as_str()));
+            KINDS.iter().any(|one| kind_name(*one) == kind && keys.ids(*one).contains(&key_id.as_str()));
         found.push(Key { kind, key_id, current: row.get(2), configured, rows: row.get(3) });
     }
-    for kind in Kind::ALL {
-        for id in keys.of(kind).ids() {
-            if !found.iter().any(|key| key.kind == kind.name() && key.key_id == id) {
-                problems
-                    .push(format!("the configured {} key {id} is not in it: `schema apply`", kind.name()));
+    for kind in KINDS {
+        for id in keys.ids(kind) {
+            if !found.iter().any(|key| key.kind == kind_name(kind) && key.key_id == id) {
+                problems.push(format!(
+                    "the configured {} key {id} is not in it: `schema apply`",
+                    kind_name(kind)
+                ));
             }
         }
     }
@@ -190,8 +193,8 @@ async fn key_rows(
     Ok(found)
 }
 
-fn kind_name(number: i16) -> &'static str {
-    if number == Kind::Subject.number() { Kind::Subject.name() } else { Kind::Identifier.name() }
+fn numbered(number: i16) -> &'static str {
+    kind_name(KeyKind::numbered(number).expect("the column's check allows no other"))
 }
 
 impl Report {
@@ -224,7 +227,7 @@ impl Found {
             writeln!(out, "  home      {}, generation {}{read_only}", home.region, home.generation)?;
             let waits = match home.synchronous.as_slice() {
                 [] => String::new(),
-                regions => format!(", commits wait for {}", regions.join(" or ")),
+                regions => format!(", waiting for {}", regions.join(" or ")),
             };
             writeln!(out, "  commits   {}{waits}", home.durability)?;
         }

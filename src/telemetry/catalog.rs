@@ -94,6 +94,21 @@ pub(super) static WEBSOCKETS: Family =
 pub(super) static WEBSOCKETS_ACTIVE: Family =
     gauge("residency_websockets_active", &[], "Upgraded connections open now.");
 
+// Holds.
+pub(super) static HOLDS: Family = counter(
+    "residency_holds_total",
+    &["outcome"],
+    "Writes that had to wait while their subject moved, by outcome: released, too-long, full (too many waited), gone (the client left).",
+);
+pub(super) static HOLD_DURATION: Family = Family {
+    name: "residency_hold_duration_seconds",
+    kind: Kind::Histogram,
+    labels: &[],
+    help: "Time that writes waited while their subject moved.",
+};
+pub(super) static HOLDS_WAITING: Family =
+    gauge("residency_holds_waiting", &[], "Writes that wait now because their subject is being moved.");
+
 // Upstream. The own region's label means its API endpoints, another's its gateway.
 pub(super) static UPSTREAM_OPENED: Family = counter(
     "residency_upstream_connections_opened_total",
@@ -152,6 +167,33 @@ pub(super) static INTROSPECTION_DURATION: Family = Family {
     help: "Time from a question to an issuer about a token to its answer or its end without one.",
 };
 
+// Reading one's own writes.
+pub(super) static POSITION_WRITES: Family = counter(
+    "residency_position_writes_total",
+    &["outcome"],
+    "Writes, by how their position was found: learned from the primary, said by the api; or not: streamed, failed, lost, unknown.",
+);
+pub(super) static POSITION_WAITS: Family = counter(
+    "residency_position_waits_total",
+    &["outcome"],
+    "Reads that waited for this region's replica: caught-up, or still behind when their time was over.",
+);
+pub(super) static POSITION_HOME: Family = counter(
+    "residency_position_home_total",
+    &["reason"],
+    "Reads that only the home may answer, or that went there: behind, pinned, unverified, foreign.",
+);
+pub(super) static POSITION_FAULTS: Family = counter(
+    "residency_position_faults_total",
+    &["fault"],
+    "Positions that are none: malformed, signature, cluster (of a client's token), api (of an API's header).",
+);
+pub(super) static POSITION_QUERIES: Family = counter(
+    "residency_position_queries_total",
+    &["jurisdiction", "result"],
+    "Questions to this region's database for its position: it answered as primary or as replica, or failed.",
+);
+
 // Control plane.
 pub(super) static REPLICATION_LAG: Family = gauge(
     "residency_replication_lag_seconds",
@@ -168,6 +210,26 @@ pub(super) static DATABASE_ROLE: Family = gauge(
     &["jurisdiction", "role"],
     "1 for the role (primary or replica) this region's database has now, 0 for the other; left out while unknown.",
 );
+pub(super) static HOME: Family = gauge(
+    "residency_jurisdiction_home",
+    &["jurisdiction", "region"],
+    "1 for the region that is the jurisdiction's home as far as this gateway knows, 0 for its other lawful ones.",
+);
+pub(super) static GENERATION: Family = gauge(
+    "residency_jurisdiction_generation",
+    &["jurisdiction"],
+    "Generation of the jurisdiction's home: raised by each promotion, 0 while only the configuration has named it.",
+);
+pub(super) static READ_ONLY: Family = gauge(
+    "residency_jurisdiction_read_only",
+    &["jurisdiction"],
+    "1 while the jurisdiction is closed to writes, else 0.",
+);
+pub(super) static HOME_ALARMS: Family = counter(
+    "residency_home_alarms_total",
+    &["jurisdiction", "kind"],
+    "Databases found to contradict what is known of their home: stale-primary (missed a promotion), unlawful-home, two-homes.",
+);
 pub(super) static PEER_UP: Family =
     gauge("residency_peer_up", &["region"], "1 if the other region's gateway answers, else 0.");
 pub(super) static ENDPOINT_UP: Family = gauge(
@@ -175,10 +237,45 @@ pub(super) static ENDPOINT_UP: Family = gauge(
     &["group", "endpoint"],
     "1 if this region's endpoint of the group is in use, 0 while it is set aside.",
 );
+pub(super) static ENDPOINT_SET_ASIDE: Family = counter(
+    "residency_endpoint_set_aside_total",
+    &["group", "endpoint"],
+    "How often a worker set this region's endpoint aside because it hung or failed while others did well.",
+);
 pub(super) static CERTIFICATE_EXPIRY: Family = gauge(
     "residency_certificate_expiry_timestamp_seconds",
     &["certificate"],
     "When a loaded certificate (public, internal, or the file of another public one) expires, seconds since the epoch.",
+);
+pub(super) static REGISTER_ENTRIES: Family = gauge(
+    "residency_register_entries",
+    &["jurisdiction"],
+    "Rows of the jurisdiction's register in this gateway's routing table.",
+);
+pub(super) static REGISTER_STALENESS: Family = gauge(
+    "residency_register_staleness_seconds",
+    &["jurisdiction"],
+    "Time since the jurisdiction's register was known to be read to its end; left out until it was.",
+);
+pub(super) static REGISTER_RELOADS: Family = counter(
+    "residency_register_reloads_total",
+    &["jurisdiction", "reason"],
+    "Times a register was read whole: first, or since its cluster, its timeline, its server's start or its file changed.",
+);
+pub(super) static REGISTER_ALARMS: Family = counter(
+    "residency_register_alarms_total",
+    &["jurisdiction", "alarm"],
+    "Registers refused: of a lower generation or timeline than known, of another jurisdiction, under other keys, or an unusable file.",
+);
+pub(super) static REGISTER_ROWS_REFUSED: Family = counter(
+    "residency_register_rows_refused_total",
+    &["jurisdiction", "fault"],
+    "Rows of registers that name an unknown jurisdiction or state or can't be read, each time they are read.",
+);
+pub(super) static TABLE_SNAPSHOTS_REFUSED: Family = counter(
+    "residency_table_snapshots_refused_total",
+    &["reason"],
+    "Snapshots of the routing table that could not be read, were damaged or foreign, or could not be written.",
 );
 pub(super) static CONFIG_GENERATION: Family =
     gauge("residency_config_generation", &[], "How many configurations this process has applied.");
@@ -196,6 +293,13 @@ pub(super) static CONFIG_LAST_APPLIED: Family = gauge(
     "residency_config_last_applied_timestamp_seconds",
     &[],
     "When the configuration in use was applied, seconds since the epoch.",
+);
+
+// The control API.
+pub(super) static CONTROL_CALLS: Family = counter(
+    "residency_control_calls_total",
+    &["call", "result"],
+    "Calls of the control API, by result: ok, or the code of the refusal.",
 );
 
 // The process.
@@ -229,6 +333,9 @@ pub static ALL: &[&Family] = &[
     &TLS_SESSIONS,
     &WEBSOCKETS,
     &WEBSOCKETS_ACTIVE,
+    &HOLDS,
+    &HOLD_DURATION,
+    &HOLDS_WAITING,
     &UPSTREAM_OPENED,
     &UPSTREAM_REUSED,
     &UPSTREAM_CLOSED,
@@ -242,16 +349,33 @@ pub static ALL: &[&Family] = &[
     &JWKS_LAST_SUCCESS,
     &INTROSPECTIONS,
     &INTROSPECTION_DURATION,
+    &POSITION_WRITES,
+    &POSITION_WAITS,
+    &POSITION_HOME,
+    &POSITION_FAULTS,
+    &POSITION_QUERIES,
     &REPLICATION_LAG,
     &DATABASE_UP,
     &DATABASE_ROLE,
+    &HOME,
+    &GENERATION,
+    &READ_ONLY,
+    &HOME_ALARMS,
     &PEER_UP,
     &ENDPOINT_UP,
+    &ENDPOINT_SET_ASIDE,
     &CERTIFICATE_EXPIRY,
+    &REGISTER_ENTRIES,
+    &REGISTER_STALENESS,
+    &REGISTER_RELOADS,
+    &REGISTER_ALARMS,
+    &REGISTER_ROWS_REFUSED,
+    &TABLE_SNAPSHOTS_REFUSED,
     &CONFIG_GENERATION,
     &CONFIG_RELOADS,
     &CONFIG_LAST_SUCCESS,
     &CONFIG_LAST_APPLIED,
+    &CONTROL_CALLS,
     &ACCESS_LOG_LINES,
     &BUILD_INFO,
     &PROCESS_START,

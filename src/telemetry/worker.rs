@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cells::Cells;
-use super::labels::{Access, Decision, Labels, NONE, STATUS_CLASSES, UpstreamFailure, status_class};
+use super::labels::{
+    Access, Decision, HoldOutcome, Labels, NONE, PositionEvent, STATUS_CLASSES, UpstreamFailure, status_class,
+};
 use super::totals::Totals;
 use super::{catalog, histogram};
 
@@ -48,7 +50,10 @@ const WEBSOCKETS: usize = 10;
 const WEBSOCKETS_ACTIVE: usize = 11;
 /// Four: by version, then full or resumed.
 const TLS_SESSIONS: usize = 12;
-const FIXED: usize = 16;
+const HOLDS_WAITING: usize = 16;
+/// Four: by outcome.
+const HOLDS: usize = 17;
+const FIXED: usize = HOLDS + HoldOutcome::ALL.len();
 
 // Cells of one region in the table of upstreams. Failures follow, by kind.
 const OPENED: usize = 0;
@@ -64,26 +69,30 @@ const REQUESTS_PER_JURISDICTION: usize = Access::ALL.len() * Decision::NAMES.len
 /// Where each table begins.
 #[derive(Debug, Clone, Copy)]
 struct Layout {
+    holds: usize,
     upstreams: usize,
     durations: usize,
     requests: usize,
     refusals: usize,
     unlawful: usize,
     token_faults: usize,
+    positions: usize,
     end: usize,
 }
 
 impl Layout {
     fn new(labels: &Labels) -> Self {
         let jurisdictions = labels.jurisdictions.len() + 1;
-        let upstreams = FIXED;
+        let holds = FIXED;
+        let upstreams = holds + histogram::CELLS;
         let durations = upstreams + (labels.regions.len() + 1) * UPSTREAM_CELLS;
         let requests = durations + Decision::TIMED * histogram::CELLS;
         let refusals = requests + jurisdictions * REQUESTS_PER_JURISDICTION;
         let unlawful = refusals + jurisdictions * labels.refusals.len();
         let token_faults = unlawful + jurisdictions;
-        let end = token_faults + labels.token_faults.len();
-        Self { upstreams, durations, requests, refusals, unlawful, token_faults, end }
+        let positions = token_faults + labels.token_faults.len();
+        let end = positions + PositionEvent::ALL.len();
+        Self { holds, upstreams, durations, requests, refusals, unlawful, token_faults, positions, end }
     }
 }
 
@@ -150,6 +159,23 @@ impl WorkerMetrics {
         self.cells.subtract(WEBSOCKETS_ACTIVE, 1);
     }
 
+    /// A write begins to wait because its subject is being moved.
+    pub fn hold_began(&self) {
+        self.cells.add(HOLDS_WAITING, 1);
+    }
+
+    /// A write that waited waits no longer; one that was not let in never did.
+    pub fn hold_ended(&self, outcome: HoldOutcome, waited: Duration) {
+        self.cells.add(HOLDS + outcome as usize, 1);
+        if outcome == HoldOutcome::Full {
+            return;
+        }
+        self.cells.subtract(HOLDS_WAITING, 1);
+        let micros = waited.as_micros() as u64;
+        self.cells.add(self.layout.holds + histogram::bucket(micros), 1);
+        self.cells.add(self.layout.holds + histogram::SUM, micros);
+    }
+
     pub fn token_cache_lookup(&self, hit: bool) {
         self.cells.add(if hit { CACHE_HITS } else { CACHE_MISSES }, 1);
     }
@@ -164,6 +190,11 @@ impl WorkerMetrics {
         if fault < self.labels.token_faults.len() {
             self.cells.add(self.layout.token_faults + fault, 1);
         }
+    }
+
+    /// Something happened in the matter of reading one's own writes.
+    pub fn position(&self, event: PositionEvent) {
+        self.cells.add(self.layout.positions + event as usize, 1);
     }
 
     /// A new connection to `region` (its API endpoints if it is the own one, else its gateway).
@@ -213,8 +244,16 @@ impl WorkerMetrics {
         }
         add(&catalog::WEBSOCKETS, &[], WEBSOCKETS);
         add(&catalog::WEBSOCKETS_ACTIVE, &[], WEBSOCKETS_ACTIVE);
+        add(&catalog::HOLDS_WAITING, &[], HOLDS_WAITING);
+        for outcome in HoldOutcome::ALL {
+            add(&catalog::HOLDS, &[outcome.as_str()], HOLDS + outcome as usize);
+        }
         for (fault, name) in self.labels.token_faults.iter().enumerate() {
             add(&catalog::TOKEN_FAULTS, &[name], self.layout.token_faults + fault);
+        }
+        for event in PositionEvent::ALL {
+            let (family, value) = event.place();
+            add(family, &[value], self.layout.positions + event as usize);
         }
         for (region, name) in self.labels.regions.iter().map(String::as_str).chain([NONE]).enumerate() {
             self.add_upstream_to(totals, region, name);
@@ -224,6 +263,7 @@ impl WorkerMetrics {
         {
             self.add_jurisdiction_to(totals, jurisdiction, name);
         }
+        totals.add_histogram(&catalog::HOLD_DURATION, &[], |cell| self.cells.get(self.layout.holds + cell));
         for decision in 0..Decision::TIMED {
             let histogram = self.layout.durations + decision * histogram::CELLS;
             totals.add_histogram(&catalog::REQUEST_DURATION, &[Decision::NAMES[decision]], |cell| {

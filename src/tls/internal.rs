@@ -1,8 +1,9 @@
-//! Mutual TLS between gateways: who may hop, and to whom a hop may go.
+//! Mutual TLS between gateways: who may hop, and to whom a hop may go; and who may use the control API.
 //!
 //! Both sides show a certificate of the deployment's own authority that names one region. The accepting side learns
 //! the caller's region; the calling side insists on the region it means to reach, so that a wrong address in a
-//! configuration, or a gateway of another region at the right one, gets no request (invariant R1).
+//! configuration, or a gateway of another region at the right one, gets no request (invariant R1). A program that uses the
+//! control API shows a certificate that names it and the region whose gateways it may ask; no other region lets it in.
 //!
 //! Invariants
 //! - Certificate, key and authorities are one generation: all read together, swapped together.
@@ -30,9 +31,10 @@ use rustls::{
     version::TLS13,
 };
 
-use self::{latest::Latest, one_region::OneRegion};
-use super::{HTTP_1_1, TlsFault, dns_name, is_region_label, pem, provider, region_of};
+use self::{callers::Callers, latest::Latest, one_region::OneRegion};
+use super::{ControlClient, HTTP_1_1, TlsFault, dns_name, is_region_label, pem, provider, region_of};
 
+mod callers;
 mod latest;
 mod one_region;
 
@@ -50,14 +52,26 @@ pub struct InternalTls {
 pub struct Generation {
     server: Arc<ServerConfig>,
     /// Judges whom we call.
-    called: OneRegion<WebPkiServerVerifier>,
+    called: OneRegion,
     own: Arc<CertifiedKey>,
     not_after: Timestamp,
 }
 
-/// The region of the gateway at the other end, once a handshake under [`InternalTls::server_config`] is complete.
-pub fn peer_region(connection: &ServerConnection) -> Option<String> {
-    connection.peer_certificates()?.first().and_then(region_of)
+/// Who is at the other end of a connection to the internal listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// A gateway of this region.
+    Gateway(String),
+    /// A program of our own region that may use the control API, and nothing else.
+    Control(ControlClient),
+}
+
+impl Caller {
+    /// Known once a handshake under [`InternalTls::server_config`] is complete.
+    pub fn of(connection: &ServerConnection) -> Option<Self> {
+        let leaf = connection.peer_certificates()?.first()?;
+        region_of(leaf).map(Self::Gateway).or_else(|| ControlClient::of(leaf).map(Self::Control))
+    }
 }
 
 impl InternalTls {
@@ -141,11 +155,10 @@ impl Generation {
         }
         let (not_before, not_after) = pem::validity(&certificate, leaf)?;
 
-        let callers = OneRegion(
-            WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider())
-                .build()
-                .map_err(|source| TlsFault::bad_certificate(&authority, &source))?,
-        );
+        let ours = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider())
+            .build()
+            .map_err(|source| TlsFault::bad_certificate(&authority, &source))?;
+        let callers = Callers { ours, region: region.to_owned() };
         let called = OneRegion(
             WebPkiServerVerifier::builder_with_provider(roots, provider())
                 .build()
@@ -165,10 +178,7 @@ impl Generation {
     }
 }
 
-fn server(
-    callers: OneRegion<dyn ClientCertVerifier>,
-    own: CertifiedKey,
-) -> Result<Arc<ServerConfig>, TlsFault> {
+fn server(callers: Callers, own: CertifiedKey) -> Result<Arc<ServerConfig>, TlsFault> {
     let mut config = ServerConfig::builder_with_provider(hybrid())
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(Arc::new(callers))

@@ -7,13 +7,15 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use hyper::body::Body;
 use tokio::time::Sleep;
 
 use super::body::RequestBody;
 use super::{FaultKind, Outgoing, Request, SendFault};
-use crate::http1::{BodyFault, ClientConnection, Name, Prefixed, ResponseHead, SendError, Stream};
+use crate::http1::{
+    BodyFault, ClientConnection, Length, Name, Prefixed, RequestHead, ResponseHead, SendError, Stream,
+};
 
 /// How long an upstream may think about `Expect: 100-continue` before it gets the body all the same: it may never have heard
 /// of that (RFC 9110 section 10.1.1).
@@ -22,6 +24,8 @@ const CONTINUE_WITHIN: Duration = Duration::from_secs(1);
 pub(super) struct Connection {
     http: ClientConnection,
     upload: Upload,
+    /// Of a request under way that changes nothing and has no body.
+    repeatable: Option<Box<RequestHead>>,
 }
 
 /// What is left to send of the request under way.
@@ -38,7 +42,7 @@ type PolledFrame = Poll<Option<Result<hyper::body::Frame<Bytes>, BodyFault>>>;
 
 impl Connection {
     pub(super) fn new(stream: Stream) -> Self {
-        Self { http: ClientConnection::new(stream), upload: Upload::Done }
+        Self { http: ClientConnection::new(stream), upload: Upload::Done, repeatable: None }
     }
 
     /// Ready for a request, as of now: neither ended nor still busy with the exchange before.
@@ -83,6 +87,7 @@ impl Connection {
                     })
                 })?;
                 if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
+                    self.repeatable = None;
                     if matches!(self.upload, Upload::Held(..)) {
                         self.upload = Upload::Refused;
                     }
@@ -138,7 +143,9 @@ impl Connection {
             }
         })
         .await?;
-        let Request { body, .. } = outgoing.take().expect("it was there a moment ago");
+        let Request { head, body } = outgoing.take().expect("it was there a moment ago");
+        let repeatable = head.length == Length::None && matches!(head.method, Method::GET | Method::HEAD);
+        self.repeatable = repeatable.then_some(head);
         self.upload = if ended {
             Upload::Done
         } else if asks_first {
@@ -147,6 +154,11 @@ impl Connection {
             Upload::Streaming(body, trailers)
         };
         Ok(())
+    }
+
+    /// The request under way once more, if it changes nothing and has no body: nobody waits for this answer any longer.
+    pub(super) fn take_repeatable(&mut self) -> Option<Request> {
+        Some(Request { head: self.repeatable.take()?, body: RequestBody::default() })
     }
 
     /// The upstream wants the body.

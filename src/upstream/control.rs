@@ -46,7 +46,10 @@ impl ControlLink {
         region: usize,
     ) -> Self {
         let counted = Counted { metrics: Arc::clone(metrics), region };
-        Self { target: Rc::new(Target::new(endpoint, dial, limits, counted)), clock: CoarseClock::default() }
+        Self {
+            target: Rc::new(Target::new(endpoint, dial, limits, counted, &Arc::default())),
+            clock: CoarseClock::default(),
+        }
     }
 
     /// The body of a successful answer.

@@ -10,9 +10,11 @@ use http::StatusCode;
 use super::body::UpstreamBody;
 use super::connection::Connection;
 use super::io::Dial;
+use super::watched::{SetAside, Watched};
 use super::{Answered, FaultKind, Outgoing, Response, SendFault, http2};
 use crate::clock::{CoarseClock, Millis, millis};
 use crate::config::{Endpoint, UpstreamProtocol};
+use crate::domain::ejection::Standing;
 use crate::http1::Stream;
 use crate::telemetry::{UpstreamFailure, WorkerMetrics};
 
@@ -40,6 +42,7 @@ pub struct Target {
     in_flight: Cell<usize>,
     ejected_until: Cell<Millis>,
     open: Cell<usize>,
+    pub(super) watched: Watched,
     /// No longer configured: what comes back is closed.
     retired: Cell<bool>,
     counted: Counted,
@@ -68,7 +71,13 @@ pub(super) struct Lease {
 pub(super) struct InFlight(Rc<Target>);
 
 impl Target {
-    pub(super) fn new(endpoint: Endpoint, dial: Dial, limits: Limits, counted: Counted) -> Self {
+    pub(super) fn new(
+        endpoint: Endpoint,
+        dial: Dial,
+        limits: Limits,
+        counted: Counted,
+        set_aside: &Arc<SetAside>,
+    ) -> Self {
         Self {
             endpoint,
             dial,
@@ -78,6 +87,7 @@ impl Target {
             in_flight: Cell::new(0),
             ejected_until: Cell::new(0),
             open: Cell::new(0),
+            watched: Watched::new(Arc::clone(set_aside)),
             retired: Cell::new(false),
             counted,
         }
@@ -95,9 +105,10 @@ impl Target {
             && Arc::ptr_eq(&self.counted.metrics, &counted.metrics)
     }
 
-    /// Orders endpoints: one that failed a moment ago comes after all others, else the fewest requests win.
-    pub(super) fn burden(&self, now: Millis) -> (bool, usize) {
-        (self.ejected_until.get() > now, self.in_flight.get())
+    /// Orders endpoints: one that is set aside, or failed a moment ago, comes after all others, else the fewest requests win.
+    pub(super) fn burden(&self, now: Millis) -> (bool, bool, usize) {
+        let is_out = self.watched.standing() == Standing::Out;
+        (is_out, self.ejected_until.get() > now, self.in_flight.get())
     }
 
     pub(super) async fn exchange(
@@ -116,14 +127,19 @@ impl Target {
                 // Rare, and large: kept out of the state that every request carries.
                 None => Box::pin(self.open(clock)).await.map_err(SendFault)?,
             };
-            match lease.connection().exchange(outgoing).await {
+            match self.watched.unless_given_up(clock, lease.connection().exchange(outgoing)).await {
                 Ok(head) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
                     return Err(self.failed(SendFault(FaultKind::Protocol)));
                 }
                 Ok(head) => return Ok(Response { head, body: UpstreamBody::pooled(lease, clock.now()) }),
                 // The upstream closed an idle connection in this very moment: nothing was sent, so another one may serve.
                 Err(SendFault(FaultKind::Closed)) if reused && outgoing.is_some() => {}
-                Err(fault) => return Err(self.failed(fault)),
+                Err(fault) => {
+                    if fault.0 == FaultKind::GivenUp && outgoing.is_none() {
+                        *outgoing = lease.connection().take_repeatable();
+                    }
+                    return Err(self.failed(fault));
+                }
             }
         }
     }
@@ -132,6 +148,7 @@ impl Target {
     fn failed(&self, fault: SendFault) -> SendFault {
         let kind = match fault.0 {
             FaultKind::Protocol => UpstreamFailure::Protocol,
+            FaultKind::GivenUp => UpstreamFailure::Timeout,
             kind if kind.is_clients() => return fault,
             _ => UpstreamFailure::Reset,
         };
@@ -151,7 +168,7 @@ impl Target {
         self.link.touch(clock.now());
         loop {
             let (way, reused) = self.way(clock).await?;
-            match self.link.exchange(way, outgoing).await {
+            match self.watched.unless_given_up(clock, self.link.exchange(way, outgoing)).await {
                 Ok((head, body)) => return Ok(Response { head, body: UpstreamBody::http2(body, in_flight) }),
                 // It ended, or takes no more, in this very moment: another one may serve.
                 Err(SendFault(FaultKind::Closed)) if reused && outgoing.is_some() => {}
@@ -189,7 +206,8 @@ impl Target {
     ) -> Result<Answered, SendFault> {
         let stream = self.connect(clock).await.map_err(SendFault)?;
         let mut connection = Box::new(Connection::new(stream));
-        let head = connection.exchange(outgoing).await.map_err(|fault| self.failed(fault))?;
+        let answered = self.watched.unless_given_up(clock, connection.exchange(outgoing)).await;
+        let head = answered.map_err(|fault| self.failed(fault))?;
         Ok(if head.status == StatusCode::SWITCHING_PROTOCOLS {
             Answered::Switched(head, connection.into_stream())
         } else {
@@ -254,7 +272,7 @@ impl Target {
         self.close_idle();
     }
 
-    fn close_idle(&self) {
+    pub(super) fn close_idle(&self) {
         self.link.close();
         let idle = std::mem::take(&mut *self.idle.borrow_mut());
         for _ in &idle {

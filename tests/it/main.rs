@@ -29,6 +29,7 @@ mod promotion;
 mod reload;
 mod retry;
 mod routes;
+mod set_aside;
 mod sidecar;
 mod timeouts;
 mod tls;

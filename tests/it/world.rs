@@ -4,8 +4,10 @@
 //! that break something alone. The last one ends it and asserts that nothing was left behind. When a filter leaves tests
 //! out, the world goes with the process instead.
 
+mod control;
 mod databases;
 mod outages;
+mod promotion;
 mod routing;
 mod shared;
 mod sockets;
@@ -33,7 +35,13 @@ behaviours! {
         routing::explain_agrees_with_what_happens,
         sockets::a_websocket_is_served_at_home_wherever_it_was_opened,
         sockets::a_websocket_without_a_token_is_refused,
-        databases::health_names_each_database_of_its_region;
+        databases::health_names_each_database_of_its_region,
+        control::a_subject_is_assigned_once_however_often_it_is_asked,
+        control::a_call_is_refused_with_all_its_faults,
+        control::a_settled_subject_with_another_country_is_to_be_moved,
+        control::an_identifier_is_one_subjects,
+        control::an_assigned_subject_without_rows_is_harmless,
+        control::only_programs_of_the_region_call;
     alone:
         routing::eu_addresses_are_on_no_disk_outside_the_eu,
         routing::a_withdrawn_keys_token_is_refused_everywhere,
@@ -41,8 +49,10 @@ behaviours! {
         databases::a_killed_replica_fails_and_its_reads_go_elsewhere,
         databases::a_killed_primary_stops_writes_and_not_reads,
         databases::a_killed_redis_fails_full_health_only,
+        control::a_jurisdiction_is_closed_to_writes_and_opened_as_an_act,
         outages::a_home_that_is_away_is_a_warning_elsewhere,
         outages::with_all_of_the_eu_cut_off_its_data_stays_there,
+        outages::a_region_that_goes_silent_is_not_waited_for,
         outages::a_killed_api_process_is_made_up_for_by_the_other,
         outages::a_killed_gateway_takes_its_region_out_and_brings_it_back,
         outages::a_reload_under_load_refuses_nobody;

@@ -17,6 +17,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("http1", &[]),
     // TLS toward databases is made by the same provider.
     ("postgres", &["tls"]),
+    // Registers are in databases; what becomes of following them is counted.
+    ("routing_table", &["postgres", "telemetry"]),
     // A validated configuration is made of the edges' own validated parts: issuers' policies, database URLs, the names
     // that certificates answer for.
     ("config", &["auth", "postgres", "tls"]),

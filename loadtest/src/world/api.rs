@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::{
     client::Call,
+    gateway::control_files,
     keys::Keys,
     postgres::{Clusters, Role},
     process::{Processes, Service, Spec, tail},
@@ -43,6 +44,8 @@ pub(crate) struct Apis<'a> {
     pub root: &'a Path,
     pub slot: u8,
     pub redis: bool,
+    /// Users are registered, by way of the region's gateway.
+    pub control: bool,
     /// Added to every process's environment.
     pub env: &'a [(String, String)],
 }
@@ -101,6 +104,14 @@ impl Apis<'_> {
             .env("DATABASES", serde_json::Value::from(databases).to_string());
         if self.redis {
             spec = spec.env("REDIS_URL", format!("redis://{}/", Port::Redis.at(region, self.slot)));
+        }
+        if self.control {
+            let file = |end: &str| control_files(self.root, region).join(end);
+            spec = spec
+                .env("CONTROL_URL", format!("https://{}", Port::GatewayInternal.at(region, self.slot)))
+                .env("CONTROL_CA", file("ca.crt"))
+                .env("CONTROL_CERT", file(&format!("{region}.control.api.crt")))
+                .env("CONTROL_KEY", file(&format!("{region}.control.api.key")));
         }
         for (name, value) in self.env {
             spec = spec.env(name, value);

@@ -302,7 +302,10 @@ impl WorldBuilder {
             for jurisdiction in Jurisdiction::ALL {
                 clusters.streaming(jurisdiction, processes).await?;
             }
-            clusters.registers(&world.links, processes).await?;
+            // Where there are gateways, their own configuration says what the registers' keys are.
+            if self.gateway.is_none() {
+                clusters.registers(&world.links, processes).await?;
+            }
         }
         if self.redis {
             for region in Region::ALL {
@@ -318,6 +321,7 @@ impl WorldBuilder {
             root: &world.root,
             slot: number,
             redis: self.redis,
+            control: self.gateway.is_some() && self.postgres,
             env: &self.api_env,
         };
         tokio::try_join!(apis.schema(Jurisdiction::Us, processes), apis.schema(Jurisdiction::Eu, processes))?;
@@ -334,7 +338,10 @@ impl WorldBuilder {
             say("gateways");
             let text = gateways.configuration();
             let text = self.edit.as_ref().map_or(text.clone(), |edit| edit(text));
-            fs::write(&gateways.config, text)?;
+            fs::write(&gateways.config, &text)?;
+            if text.contains("\n[register]\n") {
+                gateways.registers_applied(&world.links, processes).await?;
+            }
             let mut environments = Vec::new();
             for region in Region::ALL {
                 environments.push((region, gateways.environment(region, &world.links)?));

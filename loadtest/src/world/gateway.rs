@@ -53,11 +53,20 @@ impl Gateways<'_> {
              algorithms = [\"RS256\"]\nfrom = [\"bearer\", \"cookie:access_token\"]\n\
              jurisdiction_claim = \"region\"\njwks_refresh_s = 2\n\n\
              [jurisdictions.us]\nhome = \"us-east\"\nreplicas = [\"eu-frankfurt\", \"ap-singapore\"]\n\
-             countries = [\"*\"]\n\n\
+             countries = [\"*\"]\n{us}\n\
              [jurisdictions.eu]\nhome = \"eu-frankfurt\"\nreplicas = [\"eu-nuremberg\"]\n\
-             countries = [\"@eea\"]\ndurability = \"remote\"\n",
+             countries = [\"@eea\"]\ndurability = \"remote\"\n{eu}",
             workers = self.workers,
+            us = self.register_of(Jurisdiction::Us),
+            eu = self.register_of(Jurisdiction::Eu),
         );
+        if self.clusters.is_some() {
+            text.push_str(
+                "\n[register]\nsubject_key = \"env:REGISTER_SUBJECT_KEY\"\n\
+                 identifier_key = \"env:REGISTER_IDENTIFIER_KEY\"\nsnapshot = \"env:REGISTER_SNAPSHOT\"\n\n\
+                 [position]\nkey = \"env:POSITION_KEY\"\n",
+            );
+        }
         for region in Region::ALL {
             let upstreams: Vec<_> = self
                 .api_processes
@@ -92,11 +101,23 @@ impl Gateways<'_> {
         }
         text.push_str(
             "\n[routes]\n\"POST /signup\" = { country = \"json:/billing/country\" }\n\
-             \"POST /login\" = { country = \"json:/billing/country\" }\n\
+             \"POST /login\" = { identifier = \"json:/email\", country = \"json:/billing/country\", \
+             jurisdiction = \"us\" }\n\
              \"POST /search\" = { access = \"read\" }\n\"GET /live\" = { access = \"write\" }\n\n\
              [log]\nlevel = \"info\"\naccess = \"env:ACCESS_LOG\"\n",
         );
         text
+    }
+
+    /// The line that says where a jurisdiction's register may be: with every member of its cluster.
+    fn register_of(&self, jurisdiction: Jurisdiction) -> String {
+        if self.clusters.is_none() {
+            return String::new();
+        }
+        let members: Vec<_> = members(jurisdiction)
+            .map(|region| format!("{region} = \"env:{}\"", register_variable(jurisdiction, region)))
+            .collect();
+        format!("register = {{ {} }}\n", members.join(", "))
     }
 
     /// Makes the internal authority, and gives each region its own certificate and the authority's, no more.
@@ -111,6 +132,17 @@ impl Gateways<'_> {
         }
         processes.run(&init, PKI).await?;
         for region in Region::ALL {
+            let issue = Spec::new(self.migrate, self.root, self.root.join("shared/pki.log"))
+                .args(["pki", "issue", "--control", "--name", "api", "--region", region.name(), "--dir"])
+                .args([&shared]);
+            processes.run(&issue, PKI).await?;
+            let program = control_files(self.root, region);
+            fs::create_dir_all(&program)?;
+            let own = format!("{region}.control.api");
+            for file in ["ca.crt".to_owned(), format!("{own}.crt"), format!("{own}.key")] {
+                fs::copy(shared.join(&file), program.join(&file))
+                    .with_context(|| format!("`pki issue` made no {file}"))?;
+            }
             let own = self.pki_of(region);
             fs::create_dir_all(&own)?;
             for file in ["ca.crt".to_owned(), format!("{region}.crt"), format!("{region}.key")] {
@@ -119,6 +151,22 @@ impl Gateways<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Brings both registers up, as whoever looks after the databases does.
+    pub(crate) async fn registers_applied(&self, links: &Links, processes: &Processes) -> Result<()> {
+        let Some(clusters) = self.clusters else { return Ok(()) };
+        let mut apply = Spec::new(self.migrate, self.root, self.root.join("shared/register.log"))
+            .args(["schema", "apply", "--config"])
+            .args([&self.config]);
+        apply.env = self.environment(Region::UsEast, links)?;
+        for jurisdiction in Jurisdiction::ALL {
+            for member in members(jurisdiction) {
+                let url = clusters.url(member, jurisdiction, Role::Postgres);
+                apply = apply.env(&register_variable(jurisdiction, member), url);
+            }
+        }
+        processes.run(&apply, PKI).await.context("`residency-migrate schema apply`")
     }
 
     pub(crate) fn start(&self, region: Region, links: &Links, processes: &Processes) -> Result<()> {
@@ -158,8 +206,32 @@ impl Gateways<'_> {
         {
             env.push((database_variable(jurisdiction), clusters.url(region, jurisdiction, Role::Gateway)));
         }
+        if let Some(clusters) = self.clusters {
+            env.extend(self.registers(clusters, region, links)?);
+        }
         env.extend(self.env.iter().cloned());
         Ok(env.into_iter().map(|(name, value)| (name, value.into())).collect())
+    }
+
+    /// Keys, the snapshot's directory, and every register as reached from `region`.
+    fn registers(&self, clusters: &Clusters, region: Region, links: &Links) -> Result<Vec<(String, String)>> {
+        let snapshot = self.directory(region).join("register");
+        fs::create_dir_all(&snapshot)?;
+        // The same secrets as the programs have that look after databases.
+        let mut env: Vec<_> = ["SUBJECT", "IDENTIFIER"]
+            .map(|kind| (format!("REGISTER_{kind}_KEY"), format!("{kind}-{}", clusters.password)))
+            .into();
+        env.push(("REGISTER_SNAPSHOT".to_owned(), format!("dir:{}", snapshot.display())));
+        env.push(("POSITION_KEY".to_owned(), format!("POSITION-{}", clusters.password)));
+        for jurisdiction in Jurisdiction::ALL {
+            for member in members(jurisdiction) {
+                let address = links.address(region, member, Port::Postgres(jurisdiction));
+                let role = Role::Gateway.name();
+                let url = format!("postgres://{role}:{}@{address}/app", clusters.password);
+                env.push((register_variable(jurisdiction, member), url));
+            }
+        }
+        Ok(env)
     }
 
     fn directory(&self, region: Region) -> PathBuf {
@@ -197,6 +269,20 @@ pub(crate) async fn ready(region: Region, path: &str, slot: u8, processes: &Proc
             Ok(())
         })
         .await
+}
+
+/// Where a region's API has its certificates for the control API.
+pub(crate) fn control_files(root: &Path, region: Region) -> PathBuf {
+    root.join(region.name()).join("control")
+}
+
+/// Every region with a server of the jurisdiction's cluster.
+fn members(jurisdiction: Jurisdiction) -> impl Iterator<Item = Region> {
+    std::iter::once(jurisdiction.home()).chain(jurisdiction.replicas().iter().copied())
+}
+
+fn register_variable(jurisdiction: Jurisdiction, region: Region) -> String {
+    format!("REGISTER_{}_AT_{}", jurisdiction.name().to_uppercase(), region.env_name())
 }
 
 fn database_variable(jurisdiction: Jurisdiction) -> String {

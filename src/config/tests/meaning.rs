@@ -6,7 +6,8 @@ use crate::auth::{Algorithm, IntrospectedTokens, KeySource, RequiredClaims, Toke
 use crate::domain::countries::Country;
 use crate::domain::decide::{Access, Reads};
 use crate::domain::graphql::GraphQlRule;
-use crate::domain::routes::{AccessRule, CountrySource};
+use crate::domain::named::NameSource;
+use crate::domain::routes::AccessRule;
 use crate::domain::topology::Mode;
 use crate::domain::upstream_groups::UpstreamGroup;
 
@@ -62,11 +63,17 @@ fn every_section_arrives() {
     let page = rule("GET", "/account/orders");
     assert_eq!((page.upstream, page.reads), (web, Reads::Home));
     assert_eq!(rule("POST", "/signup").upstream, UpstreamGroup::API);
-    let country = CountrySource::Json("/billing/country".to_owned());
+    let country = NameSource::Json("/billing/country".to_owned());
     assert_eq!(rule("POST", "/signup").country, Some(country));
-    assert_eq!(rule("POST", "/join").country, Some(CountrySource::Form("billing[country]".to_owned())));
-    let header = CountrySource::Header("x-billing-country".to_owned());
+    assert_eq!(rule("POST", "/join").country, Some(NameSource::Form("billing[country]".to_owned())));
+    let header = NameSource::Header("x-billing-country".to_owned());
     assert_eq!(rule("POST", "/trial").country, Some(header));
+    let login = rule("POST", "/login");
+    assert_eq!(login.identifier, Some(NameSource::Json("/email".to_owned())));
+    assert_eq!((login.country.is_some(), login.jurisdiction), (true, Some(us)), "each has its turn");
+    assert_eq!(rule("GET", "/feed").identifier, Some(NameSource::Cookie("session".to_owned())));
+    let hook = routes.find("POST", "/hooks/k%31").expect("a rule");
+    assert_eq!((hook.rule.jurisdiction, hook.identifier), (Some(us), Some("k%31")), "by token.on_missing");
     assert_eq!(rule("POST", "/webhooks/a/b").jurisdiction, Some(us));
     assert_eq!(routes.find("GET", "/orgs/acme/x").expect("a rule").subject, Some("acme"));
 
@@ -79,7 +86,7 @@ fn every_section_arrives() {
     };
     let some = |texts: [&str; 3]| texts.map(|text| (!text.is_empty()).then(|| text.to_owned()));
     let (own, other) = (b"https://app.example.com", b"https://app.example.org");
-    let usual = some(["https://app.example.com", "true", "x-request-id, retry-after"]);
+    let usual = some(["https://app.example.com", "true", "x-request-id, retry-after, residency-position"]);
     assert_eq!(readable(None, own), usual);
     assert_eq!(
         readable(Some(rule("POST", "/search")), own),
@@ -87,7 +94,10 @@ fn every_section_arrives() {
         "a route without its own takes all of it"
     );
     assert_eq!(readable(None, other), some(["", "", ""]));
-    assert_eq!(readable(Some(rule("GET", "/public/x")), other), some(["*", "", "x-request-id, retry-after"]));
+    assert_eq!(
+        readable(Some(rule("GET", "/public/x")), other),
+        some(["*", "", "x-request-id, retry-after, residency-position"])
+    );
     assert_eq!(readable(Some(rule("GET", "/internal/x")), own), some(["", "", ""]));
 
     assert_eq!(config.timeouts.first_byte, Duration::from_secs(5));

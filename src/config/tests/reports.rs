@@ -119,6 +119,14 @@ databases = { eu = "env:PG_EU" }
 "/b" = { country = "form:" }
 "/c" = { country = "header:X Country" }
 "/d" = { country = "header:Residency-Country" }
+"/e" = { country = "cookie:country" }
+"/f" = { identifier = "email" }
+"/g" = { identifier = "json:email" }
+"/h" = { identifier = "cookie:a b" }
+"/i/{key}" = { identifier = "path:kye", jurisdiction = "us" }
+"/j" = { identifier = "path:" }
+"/k" = { identifier = "header:X-Api-Key", country = "form:country" }
+"GET /k" = { identifier = "header:X-Api-Key" }
 "/orgs/{id}" = { subject = "path:org", access = "read" }
 "/same/{a}" = { subject = "org" }
 "/pages/**" = { upstream = "web", reads = "home" }

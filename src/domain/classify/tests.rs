@@ -63,7 +63,7 @@ fn a_preflight_is_answered_here_whatever_its_route_says_and_with_a_token_it_is_n
     let at = topology.region("us-east").expect("us-east");
     let rules = [
         RouteRule { jurisdiction: Some(eu), ..rule(None) },
-        RouteRule { country: Some(CountrySource::Json("/country".to_owned())), ..rule(None) },
+        RouteRule { country: Some(NameSource::Json("/country".to_owned())), ..rule(None) },
         RouteRule { reads: Reads::Home, ..rule(Some(AccessRule::Always(Access::Write))) },
         rule(Some(AccessRule::GraphQl(GraphQlRule::default()))),
     ];
@@ -110,7 +110,7 @@ fn a_preflight_is_answered_here_whatever_its_route_says_and_with_a_token_it_is_n
 #[test]
 fn without_a_token_the_route_says_whose_data_it_is() {
     let eu = topology().jurisdiction("eu").expect("eu");
-    let country = CountrySource::Json("/country".to_owned());
+    let country = NameSource::Json("/country".to_owned());
     let named = RouteRule { country: Some(country.clone()), ..rule(None) };
     let fixed = RouteRule { jurisdiction: Some(eu), ..rule(None) };
     for (rule, expect) in [
@@ -120,5 +120,28 @@ fn without_a_token_the_route_says_whose_data_it_is() {
         (Some(&fixed), Hint::Located(Location::Jurisdiction(eu))),
     ] {
         assert_eq!(head("POST", false).hint(rule), expect, "{rule:?}");
+    }
+}
+
+/// Nobody's identifier goes by the country, else where the rule says, and is never refused for what it names: that would tell
+/// it from one that somebody has.
+#[test]
+fn an_identifier_goes_before_a_country_and_that_before_what_is_fixed() {
+    let eu = topology().jurisdiction("eu").expect("eu");
+    let (email, country) =
+        (NameSource::Json("/email".to_owned()), NameSource::Header("x-country".to_owned()));
+    let named = RouteRule { identifier: Some(email.clone()), ..rule(None) };
+    let both = RouteRule { country: Some(country.clone()), jurisdiction: Some(eu), ..named.clone() };
+    assert_eq!(head("OPTIONS", false).hint(Some(&both)), Hint::Located(Location::Anonymous));
+    for (rule, by_country, found, expect) in [
+        (&named, None, None, Location::Anonymous),
+        (&both, Some(&country), None, Location::Jurisdiction(eu)),
+        (&both, Some(&country), Some(Location::Unknown(Refusal::CountryMissing)), Location::Jurisdiction(eu)),
+        (&both, Some(&country), Some(Location::Unknown(Refusal::CountryUnknown)), Location::Jurisdiction(eu)),
+        (&both, Some(&country), Some(Location::Jurisdiction(eu)), Location::Jurisdiction(eu)),
+    ] {
+        let Hint::Identifier(identified) = head("POST", false).hint(Some(rule)) else { panic!("{rule:?}") };
+        assert_eq!((identified.identifier, identified.country), (&email, by_country), "{rule:?}");
+        assert_eq!(identified.of_nobody(found), expect, "{rule:?} {found:?}");
     }
 }

@@ -176,6 +176,7 @@ fn observing_forwards_here_and_says_what_enforcing_would_have_done() {
 
 /// A world drawn at random, kept in plain words so that the oracle can reason without the code under test.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "switches that have nothing to do with each other")]
 struct Drawn {
     region_count: usize,
     /// Per jurisdiction: home, replicas, observed.
@@ -199,7 +200,7 @@ struct Drawn {
 /// What works for one jurisdiction.
 #[derive(Debug, Clone)]
 struct DrawnLive {
-    /// Where the home has moved: an index into the home and the replicas.
+    /// Where the home has moved: an index into the home, the replicas, and one region that may be unlawful.
     home: proptest::sample::Index,
     writable: bool,
     read_only: bool,
@@ -317,7 +318,9 @@ impl Drawn {
 
     /// Where the home is now.
     fn home(&self, jurisdiction: usize) -> usize {
-        *self.live[jurisdiction].home.get(&self.lawful(jurisdiction))
+        let mut anywhere = self.lawful(jurisdiction);
+        anywhere.push(self.region_count - 1);
+        *self.live[jurisdiction].home.get(&anywhere)
     }
 
     fn liveness(&self, topology: &Topology) -> Liveness {
@@ -363,7 +366,7 @@ impl Drawn {
         let works = |region: usize| readable[region] && !self.unreachable[region] && has_seen(region);
         if self.write || self.reads == Reads::Home {
             let stays = !self.hop || self.at == home;
-            let takes = *writable && !(self.write && *read_only);
+            let takes = *writable && !(self.write && *read_only) && self.lawful(self.whose).contains(&home);
             return (stays && takes && !self.unreachable[home]).then_some(home);
         }
         let may_hold = |region: usize| self.lawful(self.whose).contains(&region);

@@ -1,29 +1,32 @@
-//! What the watchers have seen, and what follows from it.
+//! What the watchers have seen.
 //!
 //! Invariants
 //! - What has never been looked at counts as working, for as long as a region that is gone would take to be noticed.
-//! - A replica whose lag is unknown is readable but not fresh; so is one whose home can't be asked.
+//! - A home that was heard of is remembered over the death of who said it, and over a reload.
+//! - A replica's lag is worked out from the samples of the home alone.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::state::{JurisdictionState, PrimarySample, RegionState};
-use crate::auth::KeyStatus;
+use super::state::RegionState;
+use super::view::{Own, View};
 use crate::clock;
 use crate::config::Endpoint;
-use crate::domain::liveness::{JurisdictionLiveness, Liveness};
-use crate::domain::names::{JurisdictionId, RegionId, RegionSet};
+use crate::domain::liveness::homes::{Heard as HeardHome, HomeFault, HomeRow, KnownHome};
+use crate::domain::liveness::proximity::Proximity;
+use crate::domain::liveness::suspicion::{Suspicion, Verdict};
+use crate::domain::names::{JurisdictionId, RegionId};
+use crate::domain::register::Generation;
 use crate::domain::replication_lag::{Lag, LagTracker};
 use crate::domain::upstream_groups::UpstreamGroup;
-use crate::gateway::health::{Check, Depth, Status};
 use crate::gateway::settings::Settings;
-use crate::postgres::{DatabaseState, Role, Sample};
-use crate::telemetry::{ControlMetrics, DatabaseRole};
-
-/// Refreshes that may fail before the age of the keys is worth a warning.
-const MISSED_REFRESHES: u32 = 3;
+use crate::postgres::{DatabaseState, JurisdictionRow, Role, Sample};
+use crate::telemetry::ControlMetrics;
+use crate::upstream::SetAside;
 
 /// Notes of all watchers of one generation of settings.
 pub struct Board {
@@ -31,8 +34,15 @@ pub struct Board {
     pub databases: RefCell<Vec<(JurisdictionId, watch::Receiver<DatabaseState>)>>,
     /// By jurisdiction.
     lag: RefCell<Vec<LagTracker>>,
+    /// By jurisdiction.
+    homes: RefCell<Vec<KnownHome>>,
+    /// Rows that can't be right, each logged once until it is.
+    alarms: RefCell<BTreeSet<(JurisdictionId, RegionId, &'static str)>>,
     /// By region; `None` for the own one and for those that have not answered yet.
     peers: RefCell<Vec<Option<Heard>>>,
+    /// By region.
+    suspicions: RefCell<Vec<Suspicion>>,
+    proximity: RefCell<Proximity>,
     /// All endpoints of this region, group by group.
     pub endpoints: RefCell<Vec<Watched>>,
     pub redis: RefCell<Option<Result<(), String>>>,
@@ -46,6 +56,8 @@ pub struct Watched {
     pub group: UpstreamGroup,
     pub endpoint: Endpoint,
     pub up: Option<bool>,
+    /// What the workers have seen of it.
+    pub set_aside: Arc<SetAside>,
 }
 
 struct Heard {
@@ -53,36 +65,18 @@ struct Heard {
     at: Instant,
 }
 
-/// The board as read at one moment.
-pub struct View {
-    own: RegionId,
-    /// The group `api` takes connections. Other groups are checked and say nothing of where data can be read.
-    api: bool,
-    endpoints: Vec<Watched>,
-    /// By jurisdiction: this region's database, if it has one.
-    databases: Vec<Option<Own>>,
-    /// By region: alive, with what it said; `None` while nothing is known yet.
-    peers: Vec<Option<(bool, RegionState)>>,
-    redis: Option<Result<(), String>>,
-    external: Vec<Option<Result<(), String>>>,
-    read_at: Instant,
-}
-
-struct Own {
-    state: DatabaseState,
-    lag: Lag,
-    fresh: bool,
-}
+/// A primary of an older generation than the one that is known.
+pub const STALE_PRIMARY: &str = "stale-primary";
 
 impl Watched {
-    fn may_be_up(&self) -> bool {
+    /// It takes connections.
+    pub fn may_be_up(&self) -> bool {
         self.up != Some(false)
     }
-}
 
-impl Own {
-    fn is_primary(&self) -> bool {
-        self.state.sample().is_some_and(|sample| sample.role == Role::Primary)
+    /// Some worker sends it nothing, because it hangs or fails.
+    pub fn is_set_aside(&self) -> bool {
+        self.set_aside.workers() > 0
     }
 }
 
@@ -92,32 +86,63 @@ impl Board {
         let topology = &config.topology;
         let watched = |group| {
             let endpoints = config.own_region().endpoints(group).iter().cloned();
-            endpoints.map(move |endpoint| Watched { group, endpoint, up: None })
+            endpoints.map(move |endpoint| {
+                let set_aside = settings.set_aside(&endpoint);
+                Watched { group, endpoint, up: None, set_aside }
+            })
         };
+        let known = settings.liveness.load();
+        let home = |jurisdiction| {
+            let live = known.of(jurisdiction);
+            KnownHome { home: live.home, generation: live.generation, read_only: live.read_only }
+        };
+        let suspicion = |_| Suspicion::new(Duration::ZERO, config.health.dead_after);
         Self {
             started: clock::now(),
             databases: RefCell::default(),
             lag: RefCell::new(
                 topology.jurisdictions().map(|_| LagTracker::new(config.health.dead_after)).collect(),
             ),
+            homes: RefCell::new(topology.jurisdictions().map(home).collect()),
+            alarms: RefCell::default(),
             peers: RefCell::new(topology.regions().map(|_| None).collect()),
+            suspicions: RefCell::new(topology.regions().map(suspicion).collect()),
+            proximity: RefCell::new(Proximity::new(known.nearest(topology, config.region))),
             endpoints: RefCell::new(config.upstream_groups.iter().flat_map(watched).collect()),
             redis: RefCell::default(),
             external: RefCell::new(vec![None; config.health.external.len()]),
         }
     }
 
+    fn since_start(&self, at: Instant) -> Duration {
+        at.saturating_duration_since(self.started)
+    }
+
     /// Notes a region's answer to a question asked at `asked`. Positions in it count from then on: they may be newer, never
     /// older, so lag is never underestimated.
-    pub fn heard(&self, settings: &Settings, region: RegionId, asked: Instant, state: RegionState) {
+    pub fn heard(
+        &self,
+        settings: &Settings,
+        metrics: &ControlMetrics,
+        region: RegionId,
+        asked: Instant,
+        state: RegionState,
+    ) {
         let topology = &settings.config.topology;
+        self.suspicions.borrow_mut()[region.index()].answered(self.since_start(asked));
+        self.proximity.borrow_mut().measured(region, asked.elapsed());
         for said in &state.jurisdictions {
             let Some(jurisdiction) = topology.jurisdiction(&said.jurisdiction) else { continue };
+            if !topology.lawful_regions(jurisdiction).contains(region) {
+                continue;
+            }
+            let row = said.row.as_ref().map(|row| row.row(topology));
+            self.hear_row(settings, metrics, jurisdiction, region, row, said.primary.is_some());
             if let Some(sample) = &said.primary
-                && topology.home(jurisdiction) == region
+                && self.homes.borrow()[jurisdiction.index()].home == region
             {
                 let ago = Duration::from_micros(sample.sampled_ago_us);
-                let at = asked.saturating_duration_since(self.started).saturating_sub(ago);
+                let at = self.since_start(asked).saturating_sub(ago);
                 self.lag.borrow_mut()[jurisdiction.index()].primary_sample(at, sample.position());
             }
         }
@@ -127,10 +152,68 @@ impl Board {
         }
     }
 
+    /// Notes that a region did not answer, or that requests to it failed so often.
+    pub fn failed(&self, region: RegionId, times: u32) {
+        // More than enough for a doubt is no more than that.
+        for _ in 0..times.min(8) {
+            self.suspicions.borrow_mut()[region.index()].sign();
+        }
+    }
+
+    /// Takes in what a database says of its jurisdiction's home.
+    fn hear_row(
+        &self,
+        settings: &Settings,
+        metrics: &ControlMetrics,
+        jurisdiction: JurisdictionId,
+        from: RegionId,
+        row: Option<HomeRow>,
+        is_primary: bool,
+    ) {
+        let topology = &settings.config.topology;
+        let mut homes = self.homes.borrow_mut();
+        let known = &mut homes[jurisdiction.index()];
+        let heard = row.map(|row| known.hear(topology.lawful_regions(jurisdiction), from, row));
+        let (name, at) = (topology.jurisdiction_name(jurisdiction), topology.region_name(from));
+        if let Some(HeardHome::Raised | HeardHome::ReadOnly) = heard {
+            let KnownHome { home, generation: Generation(generation), read_only } = *known;
+            let home = topology.region_name(home);
+            tracing::info!(jurisdiction = name, home, generation, read_only, said_in = at, "home known");
+        }
+        let refused = match heard {
+            Some(HeardHome::Refused(fault)) => Some(fault.label()),
+            _ => None,
+        };
+        let stale = is_primary && row.is_some() && known.is_ahead_of(row);
+        for (kind, is_on) in [
+            (HomeFault::Unlawful.label(), refused == Some(HomeFault::Unlawful.label())),
+            (HomeFault::TwoHomes.label(), refused == Some(HomeFault::TwoHomes.label())),
+            (STALE_PRIMARY, stale),
+        ] {
+            let alarm = (jurisdiction, from, kind);
+            if !is_on {
+                self.alarms.borrow_mut().remove(&alarm);
+            } else if self.alarms.borrow_mut().insert(alarm) {
+                metrics.home_alarm(name, kind);
+                let said = row.map(|row| row.generation.0);
+                let (home, generation) = (topology.region_name(known.home), known.generation.0);
+                tracing::error!(
+                    jurisdiction = name,
+                    said_in = at,
+                    said,
+                    home,
+                    generation,
+                    kind,
+                    "a database contradicts what is known of its jurisdiction's home; the home stays"
+                );
+            }
+        }
+    }
+
     /// Everything within our regions was looked at once, or has had its time.
     pub fn is_complete(&self, settings: &Settings) -> bool {
         let config = &settings.config;
-        let since_start = clock::now().saturating_duration_since(self.started);
+        let since_start = self.since_start(clock::now());
         if since_start >= config.health.dead_after {
             return true;
         }
@@ -152,32 +235,23 @@ impl Board {
             && (config.own_region().redis.is_none() || self.redis.borrow().is_some())
     }
 
-    pub fn read(&self, settings: &Settings) -> View {
+    /// The board at this moment.
+    pub fn read(&self, settings: &Settings, metrics: &ControlMetrics) -> View {
         let config = &settings.config;
         let now = clock::now();
-        let settling = now.saturating_duration_since(self.started) < config.health.dead_after;
-        let mut databases: Vec<Option<Own>> = config.topology.jurisdictions().map(|_| None).collect();
-        for (jurisdiction, receiver) in &*self.databases.borrow() {
-            let state = receiver.borrow().clone();
-            let since_start = now.saturating_duration_since(self.started);
-            let lag = match state.sample() {
-                Some(sample) if sample.role == Role::Primary => Lag::Known(Duration::ZERO),
-                Some(sample) => self.lag.borrow()[jurisdiction.index()].lag(since_start, sample.position),
-                None => Lag::Unknown,
-            };
-            let fresh = matches!(lag, Lag::Known(lag) if lag < config.health.lag_limit);
-            databases[jurisdiction.index()] = Some(Own { state, lag, fresh });
-        }
+        let since_start = self.since_start(now);
+        let databases = self.own_databases(settings, metrics, since_start);
         let peers = self.peers.borrow();
+        let mut suspicions = self.suspicions.borrow_mut();
         let peers = peers
             .iter()
-            .map(|heard| match heard {
-                Some(heard) => {
-                    let alive = now.saturating_duration_since(heard.at) < config.health.dead_after;
-                    Some((alive, heard.state.clone()))
+            .zip(suspicions.iter_mut())
+            .map(|(heard, suspicion)| match (suspicion.verdict(since_start), heard) {
+                (Verdict::Dead, heard) => {
+                    Some((false, heard.as_ref().map(|heard| heard.state.clone()).unwrap_or_default()))
                 }
-                None if settling => None,
-                None => Some((false, RegionState::default())),
+                (_, Some(heard)) => Some((true, heard.state.clone())),
+                (_, None) => None,
             })
             .collect();
         let endpoints = self.endpoints.borrow().clone();
@@ -187,270 +261,60 @@ impl Board {
             api: endpoints.iter().filter(in_api).any(Watched::may_be_up),
             endpoints,
             databases,
+            homes: self.homes.borrow().clone(),
+            alarms: self.alarms.borrow().clone(),
             peers,
+            order: self.proximity.borrow_mut().order(since_start).into(),
             redis: self.redis.borrow().clone(),
             external: self.external.borrow().clone(),
             read_at: now,
         }
     }
-}
 
-impl View {
-    pub fn liveness(&self, settings: &Settings) -> Liveness {
-        let topology = &settings.config.topology;
-        Liveness::new(topology, |jurisdiction| {
-            let home = topology.home(jurisdiction);
-            let said = |region: RegionId| self.said(settings, region, jurisdiction);
-            let lawful = topology.lawful_regions(jurisdiction);
-            let all = |wanted: &dyn Fn(Said) -> bool| -> RegionSet {
-                topology.regions().filter(|&region| lawful.contains(region) && wanted(said(region))).collect()
-            };
-            JurisdictionLiveness {
-                writable: said(home).writable,
-                readable: all(&|said| said.readable),
-                fresh: all(&|said| said.readable && said.fresh),
-                ..JurisdictionLiveness::assumed(topology, jurisdiction)
-            }
-        })
-    }
-
-    /// What a region says, or what is known of this one, about a jurisdiction.
-    fn said(&self, settings: &Settings, region: RegionId, jurisdiction: JurisdictionId) -> Said {
-        if region == self.own {
-            let own = &self.databases[jurisdiction.index()];
-            // Without a database to look at, the API alone answers for its data.
-            let database = own.as_ref();
-            return Said {
-                writable: self.api && database.is_none_or(Own::is_primary),
-                readable: self.api && database.is_none_or(|own| own.state.sample().is_some()),
-                fresh: database.is_none_or(|own| own.fresh),
-            };
-        }
-        match &self.peers[region.index()] {
-            None => Said { writable: true, readable: true, fresh: true },
-            Some((false, _)) => Said { writable: false, readable: false, fresh: false },
-            Some((true, state)) => {
-                let name = settings.config.topology.jurisdiction_name(jurisdiction);
-                state.jurisdictions.iter().find(|said| said.jurisdiction == name).map_or(
-                    Said { writable: false, readable: false, fresh: false },
-                    |said| Said { writable: said.writable, readable: said.readable, fresh: said.fresh },
-                )
-            }
-        }
-    }
-
-    /// What the other regions are told.
-    pub fn state(&self, settings: &Settings) -> RegionState {
-        let topology = &settings.config.topology;
-        let jurisdictions = topology
-            .jurisdictions()
-            .filter(|&jurisdiction| topology.lawful_regions(jurisdiction).contains(self.own))
-            .map(|jurisdiction| {
-                let said = self.said(settings, self.own, jurisdiction);
-                let primary = self.databases[jurisdiction.index()].as_ref().and_then(|own| {
-                    let sample = own.state.sample().filter(|sample| sample.role == Role::Primary)?;
-                    let ago = self.read_at.saturating_duration_since(sample.sampled_at);
-                    Some(PrimarySample {
-                        timeline: sample.position.timeline.0,
-                        lsn: sample.position.lsn.0,
-                        sampled_ago_us: u64::try_from(ago.as_micros()).unwrap_or(u64::MAX),
-                    })
-                });
-                JurisdictionState {
-                    jurisdiction: topology.jurisdiction_name(jurisdiction).to_owned(),
-                    writable: said.writable && topology.home(jurisdiction) == self.own,
-                    readable: said.readable,
-                    fresh: said.fresh,
-                    primary,
-                }
-            })
-            .collect();
-        RegionState { region: settings.region_name().to_owned(), api: self.api, jurisdictions }
-    }
-
-    pub fn checks(&self, settings: &Settings) -> Vec<Check> {
-        let topology = &settings.config.topology;
-        let mut checks = Vec::new();
-        for jurisdiction in topology.jurisdictions() {
-            if let Some(own) = &self.databases[jurisdiction.index()] {
-                self.database_checks(settings, jurisdiction, own, &mut checks);
-            }
-        }
-        checks.extend(settings.config.upstream_groups.iter().filter_map(|group| {
-            let endpoints = self.endpoints.iter().filter(|watched| watched.group == group);
-            group_check(settings.config.upstream_groups.name(group), &endpoints.collect::<Vec<_>>())
-        }));
-        checks.extend(settings.verifier.ring().status().into_iter().map(|keys| key_check(settings, &keys)));
-        if let Some(redis) = &self.redis {
-            checks.push(of_result("redis:ping", redis, Status::Fail));
-        }
-        for (service, result) in settings.config.health.external.iter().zip(&self.external) {
-            if let Some(result) = result {
-                checks.push(of_result(&format!("external:{}", service.name), result, Status::Warn));
-            }
-        }
-        for region in topology.regions().filter(|&region| region != self.own) {
-            let name = format!("region:{}", topology.region_name(region));
-            if let Some((alive, _)) = &self.peers[region.index()] {
-                let status = if *alive { Status::Pass } else { Status::Warn };
-                let check = Check::new(name, Depth::Full, status);
-                checks.push(if *alive { check } else { check.output("its gateway does not answer") });
-            }
-        }
-        checks
-    }
-
-    fn database_checks(
+    /// By jurisdiction: this region's database, if it has one.
+    fn own_databases(
         &self,
         settings: &Settings,
-        jurisdiction: JurisdictionId,
-        own: &Own,
-        checks: &mut Vec<Check>,
-    ) {
-        let topology = &settings.config.topology;
-        let name = topology.jurisdiction_name(jurisdiction);
-        let is_home = topology.home(jurisdiction) == self.own;
-        let check = |measured: &str, status| {
-            Check::new(format!("postgres-{name}:{measured}"), Depth::Db, status).of(jurisdiction)
-        };
-        let connection =
-            match own.state.sample() {
-                Some(_) if own.is_primary() == is_home => check("connection", Status::Pass),
-                Some(_) if own.is_primary() => check("connection", Status::Warn)
-                    .output("a primary where the configuration has a replica"),
-                Some(_) => check("connection", Status::Fail)
-                    .output("a replica where the configuration has the primary"),
-                None => check("connection", Status::Fail).output(match &own.state {
-                    DatabaseState::Unreachable { reason, .. } => reason.to_string(),
-                    _ => "not connected yet".to_owned(),
-                }),
-            };
-        checks.push(connection);
-        if is_home || own.state.sample().is_none() {
-            return;
-        }
-        let limit = settings.config.health.lag_limit;
-        checks.push(match own.lag {
-            Lag::Known(lag) => {
-                let status = if lag < limit { Status::Pass } else { Status::Fail };
-                check("replication-lag", status).observed(lag.as_millis() as u64, "ms")
+        metrics: &ControlMetrics,
+        since_start: Duration,
+    ) -> Vec<Option<Own>> {
+        let config = &settings.config;
+        let mut databases: Vec<Option<Own>> = config.topology.jurisdictions().map(|_| None).collect();
+        for (jurisdiction, receiver) in &*self.databases.borrow() {
+            let state = receiver.borrow().clone();
+            let sample = state.sample();
+            let is_primary = sample.is_some_and(|sample| sample.role == Role::Primary);
+            let row = sample
+                .and_then(|sample| sample.jurisdiction.as_ref())
+                .map(|row| super::state::RowSaid::of(row).row(&config.topology));
+            if sample.is_some() {
+                self.hear_row(settings, metrics, *jurisdiction, config.region, row, is_primary);
             }
-            Lag::Unknown => check("replication-lag", Status::Warn).output(format!(
-                "unknown: the primary in {} does not answer",
-                topology.region_name(topology.home(jurisdiction))
-            )),
-        });
-    }
-
-    /// Sets the gauges.
-    pub fn count(&self, settings: &Settings, metrics: &ControlMetrics) {
-        let topology = &settings.config.topology;
-        for jurisdiction in topology.jurisdictions() {
-            let Some(own) = &self.databases[jurisdiction.index()] else { continue };
-            let name = topology.jurisdiction_name(jurisdiction);
-            let role = own.state.sample().map(|sample| match sample.role {
-                Role::Primary => DatabaseRole::Primary,
-                Role::Replica { .. } => DatabaseRole::Replica,
+            let known = self.homes.borrow()[jurisdiction.index()];
+            let lag = match sample {
+                Some(_) if is_primary && known.home == config.region => Lag::Known(Duration::ZERO),
+                // Of a primary that is not the home, who knows what it lacks?
+                Some(_) if is_primary => Lag::Unknown,
+                Some(sample) => self.lag.borrow()[jurisdiction.index()].lag(since_start, sample.position),
+                None => Lag::Unknown,
+            };
+            let doubted = settings
+                .signs
+                .write_refused_at(*jurisdiction)
+                .is_some_and(|refused| sample.is_none_or(|sample| sample.sampled_at <= refused));
+            databases[jurisdiction.index()] = Some(Own {
+                fresh: matches!(lag, Lag::Known(lag) if lag < config.health.lag_limit),
+                durability: sample.and_then(|sample| sample.jurisdiction.as_ref()).map(durability),
+                stale: is_primary && known.is_ahead_of(row),
+                written: is_primary && !doubted && known.is_written_at(config.region, row),
+                state,
+                lag,
             });
-            metrics.database(name, role.is_some(), role);
-            if role == Some(DatabaseRole::Replica) {
-                metrics.replication_lag(
-                    name,
-                    match own.lag {
-                        Lag::Known(lag) => Some(lag),
-                        Lag::Unknown => None,
-                    },
-                );
-            }
         }
-        for region in topology.regions() {
-            if let Some((alive, _)) = &self.peers[region.index()]
-                && region != self.own
-            {
-                metrics.peer(topology.region_name(region), *alive);
-            }
-        }
-        for watched in &self.endpoints {
-            let group = settings.config.upstream_groups.name(watched.group);
-            metrics.endpoint(group, watched.endpoint.as_str(), watched.may_be_up());
-        }
-    }
-
-    /// For the log: who answers and who doesn't.
-    pub fn describe(&self, settings: &Settings) -> String {
-        let topology = &settings.config.topology;
-        let liveness = self.liveness(settings);
-        let mut words = Vec::new();
-        for jurisdiction in topology.jurisdictions() {
-            let live = liveness.of(jurisdiction);
-            let names = |set: RegionSet| {
-                let names: Vec<&str> = topology
-                    .regions()
-                    .filter(|&region| set.contains(region))
-                    .map(|region| topology.region_name(region))
-                    .collect();
-                names.join(",")
-            };
-            words.push(format!(
-                "{}: writable={} readable=[{}] fresh=[{}]",
-                topology.jurisdiction_name(jurisdiction),
-                live.writable,
-                names(live.readable),
-                names(live.fresh),
-            ));
-        }
-        words.join("; ")
+        databases
     }
 }
 
-#[derive(Clone, Copy)]
-struct Said {
-    writable: bool,
-    readable: bool,
-    fresh: bool,
-}
-
-/// A group of this region's processes: with all of them gone its routes are refused here.
-fn group_check(name: &str, endpoints: &[&Watched]) -> Option<Check> {
-    let (up, down): (Vec<&Watched>, Vec<&Watched>) =
-        endpoints.iter().partition(|watched| watched.may_be_up());
-    let status = match (up.len(), down.len()) {
-        (0, 0) => return None,
-        (_, 0) => Status::Pass,
-        (0, _) => Status::Fail,
-        (_, _) => Status::Warn,
-    };
-    let check = Check::new(format!("{name}:connections"), Depth::Full, status);
-    let check = check.observed(up.len(), "endpoints up");
-    if down.is_empty() {
-        return Some(check);
-    }
-    let down: Vec<&str> = down.iter().map(|watched| watched.endpoint.as_str()).collect();
-    Some(check.output(format!("no connection to {}", down.join(", "))))
-}
-
-/// An issuer's keys: none at all refuses every token; old ones may hide a withdrawal.
-fn key_check(settings: &Settings, keys: &KeyStatus) -> Check {
-    let name = format!("keys:{}", keys.source);
-    let check = |status| Check::new(name, Depth::Full, status);
-    let old = settings.config.token.jwks_refresh * MISSED_REFRESHES;
-    match (keys.keys, keys.age) {
-        (None, _) => {
-            check(Status::Fail).output("not fetched yet: requests with this issuer's tokens get 503")
-        }
-        (Some(0), _) => {
-            check(Status::Warn).output("the set is empty: all of this issuer's tokens are refused")
-        }
-        (Some(_), Some(age)) if age > old => check(Status::Warn)
-            .observed(age.as_secs(), "s")
-            .output("the last good set is kept; newer ones can't be fetched"),
-        (Some(count), _) => check(Status::Pass).observed(count, "keys"),
-    }
-}
-
-fn of_result(name: &str, result: &Result<(), String>, worst: Status) -> Check {
-    match result {
-        Ok(()) => Check::new(name, Depth::Full, Status::Pass),
-        Err(error) => Check::new(name, Depth::Full, worst).output(error.clone()),
-    }
+fn durability(row: &JurisdictionRow) -> String {
+    row.durability.clone()
 }

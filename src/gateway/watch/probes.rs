@@ -38,6 +38,9 @@ const EXTERNAL_TIMEOUT: Duration = Duration::from_secs(5);
 const LOCAL_INTERVAL: Duration = Duration::from_millis(500);
 const LOCAL_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Requests that fail make a watcher look at once, but not more often than this.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+
 pub fn all(gateway: &Arc<Gateway>, settings: &Arc<Settings>, board: &Rc<Board>) -> Vec<Probe> {
     let config = &settings.config;
     let own = config.own_region();
@@ -58,20 +61,27 @@ pub fn all(gateway: &Arc<Gateway>, settings: &Arc<Settings>, board: &Rc<Board>) 
         }
     }
     for (index, watched) in board.endpoints.borrow().iter().enumerate() {
-        probes.push(Box::pin(watch_endpoint(watched.endpoint.clone(), index, Rc::clone(board))));
+        probes.push(Box::pin(watch_endpoint(
+            watched.endpoint.clone(),
+            index,
+            Arc::clone(settings),
+            Rc::clone(board),
+        )));
     }
     // The control plane's own connections, counted as a worker that serves nobody.
     let metrics = gateway.metrics.worker(super::super::control::METRICS_INDEX, Arc::clone(&settings.labels));
     for region in config.topology.regions().filter(|&region| region != config.region) {
-        let gateway = config.regions[region.index()].gateway.clone();
-        if let (Some(endpoint), Ok(Some(dial))) = (gateway, settings.dial(region)) {
+        let endpoint = config.regions[region.index()].gateway.clone();
+        if let (Some(endpoint), Ok(Some(dial))) = (endpoint, settings.dial(region)) {
             let limits = Limits {
                 connections: MOST_QUESTIONS,
                 connect: config.health.dead_after,
                 idle: config.timeouts.upstream_idle,
             };
             let link = Rc::new(ControlLink::new(endpoint, dial, limits, &metrics, region.index()));
-            probes.push(Box::pin(watch_region(region, link, Arc::clone(settings), Rc::clone(board))));
+            let watch =
+                watch_region(region, link, Arc::clone(gateway), Arc::clone(settings), Rc::clone(board));
+            probes.push(Box::pin(watch));
         }
     }
     if let Some(url) = &own.redis {
@@ -86,7 +96,8 @@ pub fn all(gateway: &Arc<Gateway>, settings: &Arc<Settings>, board: &Rc<Board>) 
     probes
 }
 
-async fn watch_endpoint(endpoint: Endpoint, index: usize, board: Rc<Board>) {
+async fn watch_endpoint(endpoint: Endpoint, index: usize, settings: Arc<Settings>, board: Rc<Board>) {
+    let own = settings.config.region;
     loop {
         // Dropped here: a connection kept until the next look would be one that the API waits on for ever.
         let connect = async {
@@ -97,23 +108,37 @@ async fn watch_endpoint(endpoint: Endpoint, index: usize, board: Rc<Board>) {
         };
         let up = tokio::time::timeout(LOCAL_TIMEOUT, connect).await.is_ok_and(|connected| connected.is_ok());
         board.endpoints.borrow_mut()[index].up = Some(up);
-        tokio::time::sleep(LOCAL_INTERVAL).await;
+        tokio::time::sleep(SHORTEST_PAUSE).await;
+        tokio::select! {
+            () = tokio::time::sleep(LOCAL_INTERVAL) => {}
+            () = settings.signs.of_region(own) => {}
+        }
     }
 }
 
-async fn watch_region(region: RegionId, link: Rc<ControlLink>, settings: Arc<Settings>, board: Rc<Board>) {
+async fn watch_region(
+    region: RegionId,
+    link: Rc<ControlLink>,
+    gateway: Arc<Gateway>,
+    settings: Arc<Settings>,
+    board: Rc<Board>,
+) {
     let under_way = Rc::new(Cell::new(0));
     let mut interval = tokio::time::interval(settings.config.health.interval);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        interval.tick().await;
+        tokio::select! {
+            _ = interval.tick() => {}
+            () = settings.signs.of_region(region) => {}
+        }
+        board.failed(region, settings.signs.take_failures(region));
         link.sweep();
         if under_way.get() >= MOST_QUESTIONS {
             continue;
         }
         under_way.set(under_way.get() + 1);
-        let (link, settings, board, under_way) =
-            (Rc::clone(&link), Arc::clone(&settings), Rc::clone(&board), Rc::clone(&under_way));
+        let (link, board, under_way) = (Rc::clone(&link), Rc::clone(&board), Rc::clone(&under_way));
+        let (gateway, settings) = (Arc::clone(&gateway), Arc::clone(&settings));
         tokio::task::spawn_local(async move {
             let asked = clock::now();
             let answer = tokio::time::timeout(settings.config.health.dead_after, link.get(STATE_PATH)).await;
@@ -121,16 +146,25 @@ async fn watch_region(region: RegionId, link: Rc<ControlLink>, settings: Arc<Set
             let name = settings.config.topology.region_name(region);
             match answer {
                 Ok(Ok(bytes)) => match serde_json::from_slice::<RegionState>(&bytes) {
-                    Ok(state) if state.region == name => board.heard(&settings, region, asked, state),
+                    Ok(state) if state.region == name => {
+                        board.heard(&settings, gateway.metrics.control(), region, asked, state);
+                    }
                     Ok(state) => {
                         tracing::error!(expected = name, got = state.region, "another region answers");
                     }
                     Err(error) => tracing::warn!(region = name, %error, "state not understood"),
                 },
-                Ok(Err(error)) => tracing::debug!(region = name, %error, "no state"),
-                Err(_) => tracing::debug!(region = name, "no state in time"),
+                Ok(Err(error)) => {
+                    board.failed(region, 1);
+                    tracing::debug!(region = name, %error, "no state");
+                }
+                Err(_) => {
+                    board.failed(region, 1);
+                    tracing::debug!(region = name, "no state in time");
+                }
             }
         });
+        tokio::time::sleep(SHORTEST_PAUSE).await;
     }
 }
 

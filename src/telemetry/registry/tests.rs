@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::telemetry::catalog::Kind;
-use crate::telemetry::{Access, DatabaseRole, Decision, RequestOutcome, UpstreamFailure};
+use crate::telemetry::{Access, DatabaseRole, Decision, HoldOutcome, RequestOutcome, UpstreamFailure};
 
 fn labels() -> Arc<Labels> {
     labels_named(&["us", "eu"])
@@ -54,8 +54,12 @@ fn exercised() -> Metrics {
     let control = metrics.control();
     control.replication_lag("us", Some(Duration::from_millis(250)));
     control.database("us", true, Some(DatabaseRole::Replica));
+    control.home("eu", "eu-frankfurt", true);
+    control.generation("eu", 2, false);
+    control.home_alarm("eu", "stale-primary");
     control.peer("eu-frankfurt", false);
     control.endpoint("api", "10.1.0.11:3000", true);
+    control.endpoint_set_aside("api", "10.1.0.11:3000", 1);
     control.certificate_expiry("public", SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_001));
     control.jwks_fetched(
         "https://auth.acme.com",
@@ -63,6 +67,8 @@ fn exercised() -> Metrics {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_001),
     );
     control.introspected("https://auth.acme.com/introspect", "active", Duration::from_millis(3));
+    control.position_asked("eu", "primary");
+    control.control_call("GET /v1/table", "ok");
     control.config_applied(1, SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_002));
     metrics
 }
@@ -254,6 +260,10 @@ fn every_counter_lands_under_its_own_name() {
         worker.tls_session(is_tls13, is_resumed);
     }
     worker.websocket_opened();
+    worker.hold_began();
+    worker.hold_began();
+    worker.hold_ended(HoldOutcome::Released, Duration::from_millis(3));
+    worker.hold_ended(HoldOutcome::Full, Duration::ZERO);
     worker.token_cache_lookup(true);
     worker.token_cache_lookup(true);
     worker.token_cache_lookup(false);

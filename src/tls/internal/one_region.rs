@@ -1,25 +1,23 @@
-//! The checks of a peer's certificate beyond who issued it.
+//! The check of a called gateway's certificate beyond who issued it.
 
 use std::sync::Arc;
 
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
+    CertificateError, DigitallySignedStruct, Error, SignatureScheme,
     client::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     pki_types::{CertificateDer, ServerName, UnixTime},
-    server::danger::{ClientCertVerified, ClientCertVerifier},
 };
 
 use crate::tls::{dns_name, region_of};
 
-/// The ordinary verification, and on top: the certificate names exactly one region. Toward a server, the region
-/// asked for.
+/// The ordinary verification, and on top: the certificate names exactly one region, the one asked for.
 #[derive(Debug)]
-pub(super) struct OneRegion<V: ?Sized>(pub(super) Arc<V>);
+pub(super) struct OneRegion(pub(super) Arc<WebPkiServerVerifier>);
 
-impl ServerCertVerifier for OneRegion<WebPkiServerVerifier> {
+impl ServerCertVerifier for OneRegion {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -34,47 +32,6 @@ impl ServerCertVerifier for OneRegion<WebPkiServerVerifier> {
         match server_name {
             ServerName::DnsName(wanted) if named.as_deref() == Some(wanted.as_ref()) => Ok(verified),
             _ => Err(CertificateError::NotValidForName.into()),
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
-    }
-}
-
-impl ClientCertVerifier for OneRegion<dyn ClientCertVerifier> {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.0.root_hint_subjects()
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        let verified = self.0.verify_client_cert(end_entity, intermediates, now)?;
-        match region_of(end_entity) {
-            Some(_) => Ok(verified),
-            None => Err(CertificateError::ApplicationVerificationFailure.into()),
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{PoisonError, RwLock};
 
 use http::Method;
-use residency_loadtest::world::{Call, Port, Region, World};
+use residency_loadtest::world::{Call, Port, Region, World, WorldBuilder};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::harness::{eventually, holds};
@@ -70,15 +70,23 @@ pub async fn health_becomes(
 fn start() {
     let mut world = WORLD.write().unwrap_or_else(PoisonError::into_inner);
     if world.is_none() {
-        let express = Path::new(env!("CARGO_MANIFEST_DIR")).join("loadtest/express-api");
-        let builder = World::builder()
-            .gateway_bin(env!("CARGO_BIN_EXE_residency-gateway"))
-            .migrate_bin(env!("CARGO_BIN_EXE_residency-migrate"))
-            .api(residency_loadtest::world::Api::Express(express))
-            .root(Path::new(env!("CARGO_TARGET_TMPDIR")).join("worlds"))
-            .fsync(false);
-        *world = Some(runtime().block_on(builder.start()).expect("the world starts"));
+        *world = Some(runtime().block_on(builder().start()).expect("the world starts"));
     }
+}
+
+/// A world for one test alone, which does to it what can't be undone.
+pub async fn start_own() -> World {
+    builder().start().await.expect("the world starts")
+}
+
+fn builder() -> WorldBuilder {
+    let express = Path::new(env!("CARGO_MANIFEST_DIR")).join("loadtest/express-api");
+    World::builder()
+        .gateway_bin(env!("CARGO_BIN_EXE_residency-gateway"))
+        .migrate_bin(env!("CARGO_BIN_EXE_residency-migrate"))
+        .api(residency_loadtest::world::Api::Express(express))
+        .root(Path::new(env!("CARGO_TARGET_TMPDIR")).join("worlds"))
+        .fsync(false)
 }
 
 fn runtime() -> Runtime {

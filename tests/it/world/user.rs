@@ -11,7 +11,7 @@ pub struct User {
     pub token: String,
 }
 
-const PASSWORD: &str = "correct horse battery staple";
+pub const PASSWORD: &str = "correct horse battery staple";
 
 impl User {
     /// A new one, through the gateway of `from`.
@@ -52,7 +52,7 @@ pub async fn sent(call: Call) -> Answer {
 }
 
 /// Different for each caller of each process.
-fn unique() -> u128 {
+pub fn unique() -> u128 {
     use std::hash::{BuildHasher, RandomState};
     u128::from(RandomState::new().hash_one(std::process::id()))
 }

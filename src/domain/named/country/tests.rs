@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::countries::CountrySet;
+use crate::domain::named::{NameSource, WholeBody, multipart};
 use crate::domain::topology::{JurisdictionSpec, Mode, RegionSpec};
 
 fn topology() -> Topology {
@@ -22,15 +23,15 @@ fn topology() -> Topology {
 }
 
 /// The jurisdiction's name, or the code of the refusal.
-fn found(source: &CountrySource, content_type: &str, body: &[u8], headers: &[&str]) -> String {
+fn found(source: &NameSource, content_type: &str, body: &[u8], headers: &[&str]) -> String {
     let topology = topology();
     let content_type = (!content_type.is_empty()).then_some(content_type.as_bytes());
     let body = WholeBody { content_type, bytes: body };
-    let location = locate(&topology, source, &body, |name| {
+    let named = source.find(&body, None, |name| {
         assert_eq!(name, "x-country");
         headers.iter().map(|value| value.as_bytes())
     });
-    match location {
+    match locate(&topology, &named) {
         Location::Jurisdiction(found) => topology.jurisdiction_name(found).to_owned(),
         Location::Unknown(refusal) => refusal.code().to_owned(),
         Location::Anonymous | Location::Moving(_) => panic!("a source locates or refuses"),
@@ -42,7 +43,7 @@ const UNKNOWN: &str = "country-unknown";
 
 #[test]
 fn json_pointers() {
-    let country = CountrySource::Json("/billing/country".to_owned());
+    let country = NameSource::Json("/billing/country".to_owned());
     for (body, expect) in [
         (r#"{"billing":{"country":"DE"}}"#, "eu"),
         (r#"{"billing":{"country":"us","zip":"1"},"other":[1,{"country":"DE"}]}"#, "us"),
@@ -81,7 +82,7 @@ fn json_pointers() {
         ("/~01", r#"{"~1":"DE"}"#, "eu"),
         ("/", r#"{"":"DE"}"#, "eu"),
     ] {
-        let source = CountrySource::Json(pointer.to_owned());
+        let source = NameSource::Json(pointer.to_owned());
         assert_eq!(found(&source, "", body.as_bytes(), &[]), expect, "{pointer} in {body}");
     }
     let deep =
@@ -91,7 +92,7 @@ fn json_pointers() {
 
 #[test]
 fn headers() {
-    let source = CountrySource::Header("x-country".to_owned());
+    let source = NameSource::Header("x-country".to_owned());
     assert!(!source.reads_body());
     for (lines, expect) in [
         (&["DE"][..], "eu"),
@@ -111,7 +112,7 @@ fn headers() {
 
 #[test]
 fn forms() {
-    let source = CountrySource::Form("billing[country]".to_owned());
+    let source = NameSource::Form("billing[country]".to_owned());
     let urlencoded = "application/x-www-form-urlencoded";
     for (content_type, body, expect) in [
         (urlencoded, "billing[country]=DE", "eu"),
@@ -195,12 +196,12 @@ fn multipart_forms() {
         ),
         ("multipart/form-data; boundary=b", format!("{de}{}--b--", part("no header", "US")), MISSING),
     ] {
-        let source = CountrySource::Form("country".to_owned());
+        let source = NameSource::Form("country".to_owned());
         assert_eq!(found(&source, content_type, body.as_bytes(), &[]), expect, "{content_type}: {body}");
     }
     let long = "b".repeat(71);
     let body = format!("--{long}\r\nContent-Disposition: form-data; name=country\r\n\r\nDE\r\n--{long}--");
-    let source = CountrySource::Form("country".to_owned());
+    let source = NameSource::Form("country".to_owned());
     assert_eq!(
         found(&source, &format!("multipart/form-data; boundary={long}"), body.as_bytes(), &[]),
         MISSING
@@ -229,7 +230,7 @@ proptest! {
         bytes in prop::collection::vec(any::<u8>(), 0..60),
         text in "(--b|\r\n|; |name=|\"|country|Content-Disposition: form-data|[{}:,a-z]){0,12}",
         content_type in prop::sample::select(vec!["multipart/form-data; boundary=b", "application/x-www-form-urlencoded", ""]),
-        source in prop::sample::select(vec![CountrySource::Form("country".to_owned()), CountrySource::Json("/country".to_owned())]),
+        source in prop::sample::select(vec![NameSource::Form("country".to_owned()), NameSource::Json("/country".to_owned())]),
     ) {
         for body in [&bytes[..], text.as_bytes()] {
             let said = found(&source, content_type, body, &[]);
