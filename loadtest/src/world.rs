@@ -35,7 +35,7 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Command, ExitStatus},
+    process::{Command, ExitStatus, Output},
     time::Duration,
 };
 
@@ -211,14 +211,14 @@ impl World {
 
     /// Waits until every standby has replayed what its primary has written by now. Links must be open.
     pub async fn caught_up(&self, jurisdiction: Jurisdiction) -> Result<()> {
-        let home = jurisdiction.home();
+        let home = self.primary(jurisdiction).await?;
         let position: String = self
             .sql(home, jurisdiction)
             .await?
             .query_one("SELECT pg_current_wal_lsn()::text", &[])
             .await?
             .get(0);
-        for &replica in jurisdiction.replicas() {
+        for replica in jurisdiction.members().filter(|member| *member != home) {
             self.processes
                 .ready(Service::Postgres(replica, jurisdiction), Duration::from_secs(30), async || {
                     let sql = self.sql(replica, jurisdiction).await?;
@@ -239,6 +239,56 @@ impl World {
     async fn keys_command(&self, words: &[&str]) -> Result<()> {
         let log = self.root.join("shared/keys.log");
         api::keys_command(&self.express, words, log, &self.processes).await
+    }
+}
+
+/// The clusters' primaries.
+impl World {
+    /// Where the jurisdiction's primary runs now: of the servers that take writes the one of the latest timeline.
+    pub async fn primary(&self, jurisdiction: Jurisdiction) -> Result<Region> {
+        let mut found = None;
+        for region in jurisdiction.members() {
+            let Ok(sql) = self.sql(region, jurisdiction).await else { continue };
+            let timeline = "SELECT pg_walfile_name(pg_current_wal_lsn()) WHERE NOT pg_is_in_recovery()";
+            if let Ok(Some(row)) = sql.query_opt(timeline, &[]).await {
+                let timeline: String = row.get(0);
+                found = found.max(Some((timeline[..8].to_owned(), region)));
+            }
+        }
+        found.map(|(_, region)| region).with_context(|| format!("no database of {jurisdiction} takes writes"))
+    }
+
+    /// `residency-migrate` as an administrator in `region` would run it: with every database's URL as reached from there.
+    ///
+    /// # Panics
+    /// In a world without Postgres or without that program.
+    pub fn migrate_command(&self, region: Region) -> Command {
+        let clusters = self.clusters.as_ref().expect("this world has Postgres");
+        let mut command = Command::new(clusters.migrate.as_ref().expect("this world has residency-migrate"));
+        command.env_clear().envs(clusters.environment(region, &self.links));
+        command
+    }
+
+    /// Runs `residency-migrate` in `region` to its end, with the databases' configuration.
+    pub async fn migrate(&self, region: Region, words: &[&str]) -> Result<Output> {
+        let mut command = self.migrate_command(region);
+        let settings = self.clusters.as_ref().expect("asked for above").settings_file();
+        command.args(words).arg("--config").arg(settings);
+        Ok(tokio::task::spawn_blocking(move || command.output()).await??)
+    }
+
+    /// Makes the database in `region` the jurisdiction's primary; what the program said.
+    pub async fn promote(
+        &self,
+        jurisdiction: Jurisdiction,
+        region: Region,
+        words: &[&str],
+    ) -> Result<String> {
+        let promote = ["promote", "--jurisdiction", jurisdiction.name(), "--to", region.name()];
+        let output = self.migrate(region, &[&promote, words].concat()).await?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        Ok(said)
     }
 }
 

@@ -76,7 +76,8 @@ impl WorldBuilder {
         self
     }
 
-    /// The `residency-migrate` that makes the internal certificates; needed with gateways.
+    /// The `residency-migrate` that makes the internal certificates, needed with gateways; starts databases through its
+    /// `primary check`, and makes the registers.
     #[must_use]
     pub fn migrate_bin(mut self, path: impl Into<PathBuf>) -> Self {
         self.migrate = Some(path.into());
@@ -220,6 +221,7 @@ impl WorldBuilder {
                 slot: slot.number,
                 fsync: self.fsync,
                 root: root.clone(),
+                migrate: self.migrate.clone(),
             }),
         };
         // From here on the world exists, so that whatever fails below ends what was started.
@@ -272,6 +274,9 @@ impl WorldBuilder {
                 Some(gateways) => gateways.pki(processes).await,
             }
         };
+        if let Some(clusters) = &world.clusters {
+            clusters.write_settings()?;
+        }
         let create = async |jurisdiction| match &world.clusters {
             None => Ok(()),
             Some(clusters) => {
@@ -289,7 +294,7 @@ impl WorldBuilder {
         }
         if let Some(clusters) = &world.clusters {
             for (region, jurisdiction) in databases() {
-                clusters.start(region, jurisdiction, processes)?;
+                clusters.start(region, jurisdiction, processes, &world.links)?;
             }
             for (region, jurisdiction) in databases() {
                 clusters.accepting(region, jurisdiction, processes).await?;
@@ -297,6 +302,7 @@ impl WorldBuilder {
             for jurisdiction in Jurisdiction::ALL {
                 clusters.streaming(jurisdiction, processes).await?;
             }
+            clusters.registers(&world.links, processes).await?;
         }
         if self.redis {
             for region in Region::ALL {
@@ -330,9 +336,6 @@ impl WorldBuilder {
             let text = gateways.configuration();
             let text = self.edit.as_ref().map_or(text.clone(), |edit| edit(text));
             fs::write(&gateways.config, &text)?;
-            if text.contains("\n[register]\n") {
-                gateways.registers_applied(&world.links, processes).await?;
-            }
             let mut environments = Vec::new();
             for region in Region::ALL {
                 environments.push((region, gateways.environment(region, &world.links)?));
