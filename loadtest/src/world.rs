@@ -57,7 +57,10 @@ pub use self::{
     sql::Sql,
 };
 use self::{postgres::Clusters, process::Processes, slot::Slot};
+use crate::certificate::Certificate;
 
+/// What the gateways' certificate is for, in a world that has one.
+pub const HOST: &str = "api.residency.test";
 /// How long a port may stay taken after its process ended.
 const VACATE: Duration = Duration::from_secs(5);
 
@@ -70,6 +73,7 @@ pub struct World {
     express: PathBuf,
     api_processes: Vec<(Region, u8)>,
     gateway_ready: &'static str,
+    certificate: Option<Certificate>,
     clusters: Option<Clusters>,
     root: PathBuf,
     keep: bool,
@@ -107,6 +111,11 @@ impl World {
     /// `http://` and the address of a region's gateway.
     pub fn gateway_url(&self, region: Region) -> String {
         format!("http://{}", self.address(region, Port::GatewayHttp))
+    }
+
+    /// What clients trust; none in a world without TLS for clients.
+    pub(crate) fn certificate(&self) -> Option<&Certificate> {
+        self.certificate.as_ref()
     }
 
     /// The API processes: region and number from 1.
@@ -316,6 +325,50 @@ impl World {
         Ok(())
     }
 
+    /// `kill -9` to every process of a region. What it stored stays.
+    pub async fn kill_region(&self, region: Region) -> Result<()> {
+        let running = self.services_of(region).into_iter().filter(|service| self.pid(*service).is_some());
+        let running: Vec<_> = running.collect();
+        // All at once: a region that loses power has no order in which it goes.
+        for &service in &running {
+            self.processes.signal(service, Signal::SIGKILL)?;
+        }
+        for &service in &running {
+            self.processes.ended(service, VACATE).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts what does not run of a region: databases first, the gateway last, each as it was started before.
+    pub async fn revive_region(&self, region: Region) -> Result<()> {
+        let mut ended = self.services_of(region);
+        ended.retain(|service| self.pid(*service).is_none());
+        ended.sort_by_key(|service| match service {
+            Service::Postgres(..) => 0,
+            Service::Redis(_) => 1,
+            Service::Api(..) => 2,
+            Service::Gateway(_) => 3,
+        });
+        for service in ended {
+            self.restart(service).await?;
+        }
+        Ok(())
+    }
+
+    fn services_of(&self, region: Region) -> Vec<Service> {
+        self.processes.services().into_iter().filter(|service| service.region() == region).collect()
+    }
+
+    /// Starts a service that ended with more, or other, environment; as before when it is started again after that.
+    pub async fn restart_with(&self, service: Service, environment: &[(&str, &str)]) -> Result<()> {
+        let usual = self.processes.spec(service)?;
+        let mut spec = usual.clone();
+        spec.env.extend(environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())));
+        self.processes.start(service, spec)?;
+        self.processes.remember(service, usual);
+        self.started(service).await
+    }
+
     /// Waits until a service has ended by itself or by a signal.
     pub async fn ended(&self, service: Service, patience: Duration) -> Result<ExitStatus> {
         self.processes.ended(service, patience).await
@@ -324,6 +377,10 @@ impl World {
     /// Starts a service that ended, as it was started before, and waits until it is ready.
     pub async fn restart(&self, service: Service) -> Result<()> {
         self.processes.start_again(service)?;
+        self.started(service).await
+    }
+
+    async fn started(&self, service: Service) -> Result<()> {
         let slot = self.slot.number;
         match service {
             Service::Gateway(region) => {

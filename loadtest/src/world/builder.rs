@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 use anyhow::{Context, Result, ensure};
 
 use super::{
-    World,
+    HOST, World,
     api::{self, Api, Apis},
     gateway::{self, Gateways},
     identity::Identity,
@@ -16,6 +16,7 @@ use super::{
     region::{Jurisdiction, Region},
     slot::{API_PROCESSES, Slot},
 };
+use crate::certificate::Certificate;
 
 type Progress = Arc<dyn Fn(&str) + Send + Sync>;
 type Edit = Arc<dyn Fn(String) -> String + Send + Sync>;
@@ -41,6 +42,7 @@ pub struct WorldBuilder {
     edit: Option<Edit>,
     progress: Progress,
     ready: &'static str,
+    https: bool,
 }
 
 impl Default for WorldBuilder {
@@ -64,6 +66,7 @@ impl Default for WorldBuilder {
             edit: None,
             progress: Arc::new(|_| ()),
             ready: "/health/full",
+            https: false,
         }
     }
 }
@@ -179,6 +182,13 @@ impl WorldBuilder {
         self
     }
 
+    /// Gateways also end TLS for clients, with [`World::certificate`] for the host [`HOST`].
+    #[must_use]
+    pub fn https(mut self) -> Self {
+        self.https = true;
+        self
+    }
+
     /// Hears what is being started.
     #[must_use]
     pub fn progress(mut self, progress: impl Fn(&str) + Send + Sync + 'static) -> Self {
@@ -233,6 +243,7 @@ impl WorldBuilder {
             express: self.express.clone(),
             api_processes,
             gateway_ready: self.ready,
+            certificate: None,
             clusters,
             root,
             slot,
@@ -240,6 +251,9 @@ impl WorldBuilder {
             gateway_bin: self.gateway.clone(),
             gateway_environments: Vec::new(),
         };
+        if self.https {
+            world.certificate = Some(Certificate::make(&world.root.join("shared/tls"), HOST)?);
+        }
         let number = world.slot.number;
         let processes = &world.processes;
         let shared = world.root.join("shared");
@@ -261,6 +275,7 @@ impl WorldBuilder {
                 keys: &world.keys,
                 clusters: world.clusters.as_ref(),
                 redis: self.redis,
+                certificate: world.certificate.as_ref(),
                 workers: self.workers,
                 env: &self.gateway_env,
             }),

@@ -22,6 +22,7 @@ use super::{
     process::{Processes, Service, Spec},
     region::{Jurisdiction, Port, Region, round_trip},
 };
+use crate::certificate::Certificate;
 
 const READY: Duration = Duration::from_secs(20);
 const PKI: Duration = Duration::from_secs(30);
@@ -38,6 +39,7 @@ pub(crate) struct Gateways<'a> {
     pub keys: &'a Keys,
     pub clusters: Option<&'a Clusters>,
     pub redis: bool,
+    pub certificate: Option<&'a Certificate>,
     pub workers: usize,
     pub env: &'a [(String, String)],
 }
@@ -47,7 +49,7 @@ impl Gateways<'_> {
     pub(crate) fn configuration(&self) -> String {
         let mut text = format!(
             "mode = \"enforce\"\ninternal_tls = \"env:PKI\"\n\n\
-             [listen]\nhttp = \"env:LISTEN_HTTP\"\nhttps = \"off\"\ninternal = \"env:LISTEN_INTERNAL\"\n\
+             [listen]\nhttp = \"env:LISTEN_HTTP\"\nhttps = \"{https}\"\ninternal = \"env:LISTEN_INTERNAL\"\n\
              admin = \"env:LISTEN_ADMIN\"\nworkers = {workers}\n\n\
              [token]\nissuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\njwks = \"env:JWKS\"\n\
              algorithms = [\"RS256\"]\nfrom = [\"bearer\", \"cookie:access_token\"]\n\
@@ -56,10 +58,15 @@ impl Gateways<'_> {
              countries = [\"*\"]\n{us}\n\
              [jurisdictions.eu]\nhome = \"eu-frankfurt\"\nreplicas = [\"eu-nuremberg\"]\n\
              countries = [\"@eea\"]\ndurability = \"remote\"\n{eu}",
+            https = if self.certificate.is_some() { "env:LISTEN_HTTPS" } else { "off" },
             workers = self.workers,
             us = self.register_of(Jurisdiction::Us),
             eu = self.register_of(Jurisdiction::Eu),
         );
+        if let Some(Certificate { chain, key, .. }) = self.certificate {
+            let (chain, key) = (chain.display(), key.display());
+            let _ = writeln!(text, "\n[tls]\ncertificate = \"file:{chain}\"\nkey = \"file:{key}\"");
+        }
         if self.clusters.is_some() {
             text.push_str(
                 "\n[register]\nsubject_key = \"env:REGISTER_SUBJECT_KEY\"\n\
@@ -176,6 +183,7 @@ impl Gateways<'_> {
             ("RESIDENCY_REGION".to_owned(), region.name().to_owned()),
             ("PKI".into(), format!("dir:{}", self.pki_of(region).display())),
             ("LISTEN_HTTP".into(), at(Port::GatewayHttp)),
+            ("LISTEN_HTTPS".into(), at(Port::GatewayHttps)),
             ("LISTEN_INTERNAL".into(), at(Port::GatewayInternal)),
             ("LISTEN_ADMIN".into(), at(Port::GatewayAdmin)),
             ("ACCESS_LOG".into(), format!("file:{}", self.directory(region).join("access.log").display())),
