@@ -163,7 +163,7 @@ impl Gateways<'_> {
         for jurisdiction in Jurisdiction::ALL {
             for member in members(jurisdiction) {
                 let url = clusters.url(member, jurisdiction, Role::Postgres);
-                apply = apply.env(&register_variable(jurisdiction, member), url);
+                apply = apply.env(register_variable(jurisdiction, member), url);
             }
         }
         processes.run(&apply, PKI).await.context("`residency-migrate schema apply`")
