@@ -10,12 +10,14 @@ API := loadtest/express-api
 
 # Requests of `make oracle`.
 REQUESTS ?= 200000
+# Pairs of `make bench-positions`.
+PAIRS ?= 200000
 # More options for the program that a target runs: make bench-peers ARGS='--rounds 9', ARGS='--scenario requests', or to
 # profile ARGS='--scenario requests --only gateway --rounds 1 --span 20'.
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-peers oracle
+.PHONY: help demo test lint bench bench-peers bench-positions oracle
 
 help: ## Says what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -46,6 +48,11 @@ bench-peers: ## The gateway beside nginx and HAProxy on this machine; a table an
 	@$(INSTALL) build peers
 	cargo build --profile dist --locked -p residency --bins -p residency-loadtest --bin bench-peers
 	$(TARGET)/dist/bench-peers $(ARGS)
+
+bench-positions: ## PAIRS writes, each read back at once while replicas lag, and a count of stale reads; target/bench/positions.json
+	@$(INSTALL) build world
+	cargo build --release --locked --workspace --bins
+	$(TARGET)/release/bench-positions --pairs $(PAIRS) $(ARGS)
 
 oracle: ## REQUESTS random requests over links that break, and an oracle that counts unlawful deliveries
 	@$(INSTALL) build world

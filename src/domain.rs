@@ -15,6 +15,7 @@ pub mod liveness;
 mod media_type;
 pub mod named;
 pub mod names;
+pub mod position;
 pub mod register;
 pub mod replay;
 pub mod replication_lag;

@@ -21,9 +21,11 @@ mod health;
 mod hold;
 mod identify;
 mod listener;
+mod moves;
 mod multiplex;
 mod own_paths;
 mod peek;
+mod position;
 mod presence;
 mod problem;
 mod record;
@@ -52,14 +54,14 @@ pub use settings::{Settings, SettingsFault};
 /// What all threads of a gateway share.
 pub struct Gateway {
     settings: ArcSwap<Settings>,
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// By which workers have registers written.
     pub registrar: Registrar,
     draining: AtomicBool,
 }
 
 impl Gateway {
-    pub fn new(settings: Settings, metrics: Metrics) -> Arc<Self> {
+    pub fn new(settings: Settings, metrics: Arc<Metrics>) -> Arc<Self> {
         let settings = ArcSwap::from_pointee(settings);
         Arc::new(Self { settings, metrics, registrar: Registrar::new(), draining: AtomicBool::new(false) })
     }

@@ -17,14 +17,18 @@ mod commit_horizon;
 mod database;
 mod fault;
 mod monitor;
+mod position;
 mod sample;
+mod subscription;
 mod tls;
 mod url;
 
 pub use database::{Database, Limits};
 pub use fault::DatabaseFault;
 pub use monitor::{Cadence, DatabaseState, Monitor};
+pub use position::{PositionKeeper, PositionSource, Questioned};
 pub use sample::{JurisdictionRow, Role, Sample};
+pub use subscription::{Subscription, Told};
 pub use url::{DatabaseUrl, UrlFault};
 
 #[cfg(test)]

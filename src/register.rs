@@ -187,9 +187,9 @@ async fn perform(
             let loaded = scope.load(environment)?;
             let report = status::inspect(&loaded.registers, &loaded.keys).await;
             if json {
-                write_json(&report, out)?
+                write_json(&report, out)?;
             } else {
-                report.write_text(out)?
+                report.write_text(out)?;
             }
             Ok(verdict(report.has_problems()))
         }
@@ -197,9 +197,9 @@ async fn perform(
             let loaded = scope.load(environment)?;
             let listing = gateways::list(&loaded.registers, loaded.stale_after).await;
             if json {
-                write_json(&listing, out)?
+                write_json(&listing, out)?;
             } else {
-                listing.write_text(out)?
+                listing.write_text(out)?;
             }
             Ok(verdict(listing.has_problems()))
         }
@@ -236,9 +236,9 @@ async fn perform(
             };
             let report = check.run(&query.sql).await;
             if json {
-                write_json(&report, out)?
+                write_json(&report, out)?;
             } else {
-                report.write_text(out)?
+                report.write_text(out)?;
             }
             Ok(verdict(report.has_problems()))
         }
@@ -286,7 +286,7 @@ impl Scope {
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
 }
 
 fn verdict(has_problems: bool) -> ExitCode {

@@ -8,10 +8,14 @@
 //! Absent by design: what a request does with an entry (the gateway), and writing registers.
 
 mod cursor;
+mod file;
+mod follow;
 pub mod keys;
 mod overlay;
 mod pack;
 mod record;
+mod registers;
+mod row;
 mod rows;
 mod run;
 mod snapshot;
@@ -19,7 +23,13 @@ mod table;
 mod writer;
 
 pub use cursor::{Cursor, Height, SourceIdentity, TooLow};
+pub use file::{FileFault, FileFollower};
+pub use follow::{
+    FollowSettings, Follower, Freshness, GatewayIdentity, Member, RegisterHandle, RegisterView, Report,
+    Shared, Stage, TooManyReports,
+};
 pub use keys::{KeyId, KeyKind, RegisterKeys, SubjectKeys, normalise};
+pub use registers::{Registers, RegistersSettings, Source};
 pub use snapshot::{Progress, SnapshotFault, SnapshotFile};
 pub use table::Table;
 pub use writer::{Applied, Change, RegisterLoad, TableWriter};

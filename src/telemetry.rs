@@ -30,7 +30,7 @@ mod worker;
 pub use access_log::{AccessLog, AccessLogHandle, AccessRecord, Destination, Protocol};
 pub use address::{TruncatedAddress, truncate_address};
 pub use control::{ControlMetrics, DatabaseRole};
-pub use labels::{Access, Decision, HoldOutcome, Labels, UpstreamFailure};
+pub use labels::{Access, Decision, HoldOutcome, Labels, PositionEvent, UpstreamFailure};
 pub use registry::Metrics;
 pub use subject::{SubjectHash, SubjectHasher};
 pub use worker::{RequestOutcome, WorkerMetrics};

@@ -3,4 +3,5 @@ pub mod demo;
 pub mod generator;
 pub mod oracle;
 pub mod peers;
+pub mod positions;
 pub mod world;

@@ -1,10 +1,6 @@
 //! `residency-migrate`: one-off jobs beside the gateway. Arguments → run → exit code.
 
-use std::{
-    fmt::Display,
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::{fmt::Display, io, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use residency::{pki, register};
@@ -35,8 +31,7 @@ fn main() -> ExitCode {
 
 fn exit(outcome: Result<ExitCode, impl Display>) -> ExitCode {
     outcome.unwrap_or_else(|fault| {
-        // If not even stderr can be written to, the exit code still says it.
-        let _ = writeln!(io::stderr(), "residency-migrate: {fault}");
+        eprintln!("residency-migrate: {fault}");
         ExitCode::FAILURE
     })
 }

@@ -25,8 +25,11 @@ const ALLOW_HEADERS: &str = "access-control-allow-headers";
 const MAX_AGE: &str = "access-control-max-age";
 const VARY: &str = "vary";
 
-/// The header of a refusal that scripts could use and would not see otherwise.
-const ALWAYS_EXPOSED: &str = "retry-after";
+/// Headers that scripts could use and would not see otherwise: when to try again, and what to bring with the next request.
+const ALWAYS_EXPOSED: [&str; 2] = ["retry-after", POSITION];
+
+/// A script that keeps its position itself sends it back.
+const POSITION: &str = "residency-position";
 
 /// What was configured, checked.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -109,13 +112,19 @@ impl Cors {
             return Err(faults);
         }
         let mut expose: Vec<&str> = spec.expose.iter().map(String::as_str).collect();
-        if !expose.contains(&"*") && !expose.contains(&ALWAYS_EXPOSED) {
-            expose.push(ALWAYS_EXPOSED);
+        for name in ALWAYS_EXPOSED {
+            if !expose.contains(&"*") && !expose.contains(&name) {
+                expose.push(name);
+            }
+        }
+        let mut allow_headers: Vec<&str> = spec.allow_headers.iter().map(String::as_str).collect();
+        if !allow_headers.contains(&"*") && !allow_headers.contains(&POSITION) {
+            allow_headers.push(POSITION);
         }
         Ok(Self {
             anyone,
             expose: expose.join(", ").into(),
-            allow_headers: spec.allow_headers.join(", ").into(),
+            allow_headers: allow_headers.join(", ").into(),
             max_age: spec.max_age_s.to_string().into(),
             spec,
         })

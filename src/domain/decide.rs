@@ -135,6 +135,8 @@ pub enum Refusal {
     PositionUnavailable,
     /// The subject is being moved, for longer than a write may wait, or nobody here knows yet where to.
     SubjectMoving,
+    /// The jurisdiction's register is hashed under other keys than this gateway's: whatever is looked up would be missed.
+    RegisterUnreadable,
     Misdirected,
     /// Over a hop: the database here has not got what the client has already seen.
     Behind,
@@ -171,7 +173,7 @@ impl Permit {
 }
 
 impl Refusal {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::TokenMissing,
         Self::TokenInvalid,
         Self::TokenExpired,
@@ -186,6 +188,7 @@ impl Refusal {
         Self::NoLawfulReplica,
         Self::PositionUnavailable,
         Self::SubjectMoving,
+        Self::RegisterUnreadable,
         Self::Misdirected,
         Self::Behind,
     ];
@@ -206,6 +209,7 @@ impl Refusal {
             Self::NoLawfulReplica => "no-lawful-replica",
             Self::PositionUnavailable => "position-unavailable",
             Self::SubjectMoving => "subject-moving",
+            Self::RegisterUnreadable => "register-unreadable",
             Self::Misdirected => "misdirected",
             Self::Behind => "behind",
         }

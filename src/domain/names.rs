@@ -39,6 +39,8 @@ pub struct RegionSet(u64);
 
 impl RegionSet {
     pub const EMPTY: Self = Self(0);
+    /// Every region of any topology.
+    pub const ALL: Self = Self(u64::MAX);
 
     pub const fn contains(self, region: RegionId) -> bool {
         self.0 & (1 << region.0) != 0
@@ -57,6 +59,11 @@ impl RegionSet {
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
+    }
+
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
     #[must_use]

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
+use super::presence::Present;
 use super::problem::Problem;
 use super::record::Ending;
 use crate::http1::{BodyFault, ClientConnection};
@@ -18,6 +19,16 @@ use crate::upstream::UpstreamBody;
 pub struct ResponseBody {
     source: Source,
     ending: Option<Box<Ending>>,
+    until: Option<Until>,
+}
+
+/// When a stream without an end of its own is to end.
+struct Until(Pin<Box<dyn Future<Output = ()>>>);
+
+impl std::fmt::Debug for Until {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Until")
+    }
 }
 
 #[derive(Debug)]
@@ -28,7 +39,11 @@ enum Source {
 
 impl ResponseBody {
     pub fn full(bytes: Bytes) -> Self {
-        Self { source: Source::Full(Some(bytes).filter(|bytes| !bytes.is_empty())), ending: None }
+        Self {
+            source: Source::Full(Some(bytes).filter(|bytes| !bytes.is_empty())),
+            ending: None,
+            until: None,
+        }
     }
 
     pub fn empty() -> Self {
@@ -36,12 +51,14 @@ impl ResponseBody {
     }
 
     pub fn upstream(body: UpstreamBody) -> Self {
-        Self { source: Source::Upstream(body), ending: None }
+        Self { source: Source::Upstream(body), ending: None, until: None }
     }
 
     /// Hands over what is to happen when the exchange is over.
     #[must_use]
     pub fn ending(mut self, ending: Box<Ending>) -> Self {
+        let present = ending.record.present.as_ref();
+        self.until = present.and_then(Present::told_to_end).map(Until);
         self.ending = Some(ending);
         self
     }
@@ -87,6 +104,12 @@ impl Body for ResponseBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         let this = self.get_mut();
+        // A stream that ends like this is whole: its client opens another one, which goes to the new home.
+        if let Some(Until(told)) = &mut this.until
+            && told.as_mut().poll(context).is_ready()
+        {
+            (this.source, this.until) = (Source::Full(None), None);
+        }
         let polled = match &mut this.source {
             Source::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Source::Upstream(body) => Pin::new(body).poll_frame(context),

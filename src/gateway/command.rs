@@ -16,7 +16,7 @@ use super::settings::Settings;
 use super::sight::Sight;
 use super::watched_files::WatchedFiles;
 use super::worker::Worker;
-use super::{Gateway, explain};
+use super::{Gateway, explain, moves};
 use crate::clock;
 use crate::config::{AccessLogTarget, Config, Environment, Loaded};
 use crate::telemetry::{self, AccessLog, AccessLogHandle, Destination, Metrics};
@@ -87,7 +87,7 @@ fn check(loaded: Loaded) -> anyhow::Result<ExitCode> {
     for warning in &loaded.warnings {
         eprintln!("{warning}");
     }
-    let settings = Settings::new(loaded.config, None)?;
+    let settings = Settings::new(loaded.config, None, None)?;
     let topology = &settings.config.topology;
     eprintln!(
         "ok: region {}, {} regions, {} jurisdictions, {} routes",
@@ -109,8 +109,8 @@ fn run(loaded: Loaded, path: &Path, before: Sight, environment: Environment) -> 
     let drain = loaded.config.timeouts.drain;
     let access_log = open_access_log(&loaded.config)?;
     let files = WatchedFiles::of(path, before, &loaded.config);
-    let settings = Settings::new(loaded.config, None)?;
-    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), clock::wall());
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), clock::wall()));
+    let settings = Settings::new(loaded.config, None, Some(&metrics))?;
     if let Some(log) = &access_log {
         metrics.access_log(log.lines());
     }
@@ -139,7 +139,7 @@ fn run(loaded: Loaded, path: &Path, before: Sight, environment: Environment) -> 
     local_runtime()?.block_on(async {
         let handles: Vec<_> = sockets.iter().map(|_| access_log.as_ref().map(AccessLog::handle)).collect();
         let control =
-            Control::start(Arc::clone(&gateway), path.to_owned(), files, environment, access_log).await;
+            Control::start(Arc::clone(&gateway), path.to_owned(), files, environment, access_log).await?;
         let stop = CancellationToken::new();
         let workers: Vec<_> = sockets
             .into_iter()
@@ -156,6 +156,9 @@ fn run(loaded: Loaded, path: &Path, before: Sight, environment: Environment) -> 
             ended.into_iter().all(|one| one)
         })
         .await?;
+        if let Some(registers) = &gateway.settings().registers {
+            registers.leave().await;
+        }
         if let Some(log) = access_log {
             log.finish(Duration::from_secs(5));
         }
@@ -188,6 +191,7 @@ fn start_worker(
             runtime.block_on(async move {
                 let worker = Worker::new(index, gateway, log);
                 tokio::task::spawn_local(std::rc::Rc::clone(&worker).tick_forever());
+                tokio::task::spawn_local(moves::attend(std::rc::Rc::clone(&worker)));
                 let accepting: Vec<_> = sockets
                     .into_iter()
                     .map(|(socket, door)| {

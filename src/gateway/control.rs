@@ -62,8 +62,18 @@ impl Control {
         files: WatchedFiles,
         environment: Environment,
         access_log: Option<AccessLog>,
-    ) -> Self {
+    ) -> anyhow::Result<Self> {
         let settings = gateway.settings();
+        // First, since what is not known of registers must not be served.
+        if let Some(registers) = &settings.registers {
+            let differ = registers.start().await;
+            anyhow::ensure!(
+                differ.is_empty(),
+                "register.subject_key and register.identifier_key are none of those that the register of {} is hashed under; \
+                 set the same secrets as at the other gateways (`residency-migrate schema status` shows the keys' ids)",
+                differ.join(", ")
+            );
+        }
         let watching = attend(&gateway, &settings);
         tokio::task::spawn_local(registrar::serve_forever(Arc::clone(&gateway)));
         let ring = Arc::clone(settings.verifier.ring());
@@ -74,7 +84,7 @@ impl Control {
         }
         gateway.metrics.control().config_applied(1, clock::wall());
         let refused = BTreeSet::new();
-        Self { gateway, path, environment, access_log, generation: 1, watching, files, refused }
+        Ok(Self { gateway, path, environment, access_log, generation: 1, watching, files, refused })
     }
 
     /// Serves until a signal asks to end. Gives the access log back, for whoever waits for its last lines.
@@ -192,12 +202,13 @@ impl Control {
         let files = WatchedFiles::of(&self.path, before.clone(), &loaded.config);
         self.files.refused(before);
         self.files.want(&loaded.config);
-        let settings = match Settings::new(loaded.config, Some(&previous)) {
+        let settings = match Settings::new(loaded.config, Some(&previous), Some(&self.gateway.metrics)) {
             Ok(settings) => settings,
             Err(error) => return self.reject(&error),
         };
         self.gateway.replace_settings(settings);
         let settings = self.gateway.settings();
+        self.follow_registers(&previous, &settings);
         self.watching.cancel();
         self.watching = attend(&self.gateway, &settings);
         self.files = files;
@@ -206,6 +217,31 @@ impl Control {
         self.gateway.metrics.control().config_applied(self.generation, clock::wall());
         tracing::info!(generation = self.generation, "configuration applied");
         true
+    }
+
+    /// Follows other registers than before, if these are others.
+    fn follow_registers(&self, previous: &Settings, settings: &Settings) {
+        let same = match (&previous.registers, &settings.registers) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            (None, None) => true,
+            _ => false,
+        };
+        if same {
+            return;
+        }
+        if let Some(old) = previous.registers.clone() {
+            tokio::task::spawn_local(async move { old.leave().await });
+        }
+        if let Some(new) = settings.registers.clone() {
+            tokio::task::spawn_local(async move {
+                for jurisdiction in new.start().await {
+                    tracing::error!(
+                        jurisdiction,
+                        "its register is hashed under other keys; its subjects are refused"
+                    );
+                }
+            });
+        }
     }
 
     fn reject(&mut self, error: &dyn std::fmt::Display) -> bool {
@@ -228,6 +264,9 @@ fn attend(gateway: &Arc<Gateway>, settings: &Arc<Settings>) -> CancellationToken
     }
     count_certificates(gateway, settings);
     ask_issuer(gateway, settings);
+    if let Some(positions) = &settings.positions {
+        positions.attend(gateway, &cancel);
+    }
     let (gateway, settings, token) = (Arc::clone(gateway), Arc::clone(settings), cancel.clone());
     tokio::task::spawn_local(async move {
         token.run_until_cancelled(count_keys_forever(&gateway, &settings)).await

@@ -5,29 +5,32 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::uri::Authority;
-use http::{HeaderValue, Method, Version};
+use http::{HeaderValue, Method, StatusCode, Version};
 
 use super::connection::{Client, Phase};
 use super::control_api;
-use super::forward::Forwarding;
+use super::forward::{Forwarding, Known as KnownRequest};
 use super::headers::{self, Seen};
 use super::identify::{Known, known_identity, verify};
 use super::own_paths;
 use super::peek::{self, Read};
+use super::position::Presented;
 use super::problem::Problem;
 use super::record::Record;
 use super::reply::Reply;
 use super::script::Script;
 use super::tunnel::Tunnel;
-use super::worker::{Generation, Worker};
+use super::worker::{self, Worker};
 use crate::config::Config;
 use crate::domain::classify::{self, Classified, Hint, Identified};
 use crate::domain::decide::{Access, Entry, Location};
 use crate::domain::graphql::{GraphQlRequest, GraphQlRule};
 use crate::domain::named::{self, NameSource, Named, WholeBody};
+use crate::domain::register::Generation;
 use crate::domain::routes::is_unambiguous;
 use crate::domain::upstream_groups::UpstreamGroup;
 use crate::http1::{Length, Name, Prefixed, RequestHead};
+use crate::routing_table::SubjectKeys;
 use crate::telemetry::UpstreamFailure;
 use crate::upstream::{Request, RequestBody};
 
@@ -76,27 +79,43 @@ pub async fn exchange(worker: &Rc<Worker>, client: &Rc<Client>, request: Request
     };
     let answered = answered.unwrap_or_else(|| Err(too_late(&generation, &ending.record)));
     client.activity.enter(Phase::Streaming);
+    let give = |record: &mut Record, reply: &mut Reply| {
+        if let Some(positions) = &generation.settings.positions {
+            let fields = &mut reply.head.fields;
+            positions.attach(&mut record.positions, entry, client.peer.secure, fields, &generation.metrics);
+        }
+    };
     match answered {
-        Ok(Answer::Plain(reply)) => Outcome::Reply(reply.ending(ending)),
-        Ok(Answer::Upgraded(reply, upstream)) => {
+        Ok(Answer::Plain(mut reply)) => {
+            give(&mut ending.record, &mut reply);
+            Outcome::Reply(reply.ending(ending))
+        }
+        Ok(Answer::Upgraded(mut reply, upstream)) => {
+            give(&mut ending.record, &mut reply);
             ending.record.status = reply.head.status.as_u16();
             Outcome::Upgrade(reply, Box::new(Tunnel { upstream, ending }))
         }
         Err(problem) => {
             ending.record.refuse(problem);
             let rule = ending.record.route.map(|index| &config.routes.rules()[index]);
-            let reply = problem.reply();
-            let reply = match script {
+            let mut reply = problem.reply();
+            if entry == Entry::Hop && reply.head.status == StatusCode::MISDIRECTED_REQUEST {
+                let mut digits = itoa::Buffer::new();
+                let Generation(home) = ending.record.home_generation;
+                reply.head.fields.add(headers::GENERATION, digits.format(home).as_bytes());
+            }
+            let mut reply = match script {
                 Some(script) => script.may_read(config, rule, reply),
                 None => reply,
             };
+            give(&mut ending.record, &mut reply);
             Outcome::Reply(reply.ending(ending))
         }
     }
 }
 
 /// Whose fault it is that nothing happened for too long: before a region was chosen only the client's body was awaited.
-fn too_late(generation: &Generation, record: &Record) -> Problem {
+fn too_late(generation: &worker::Generation, record: &Record) -> Problem {
     let Some(region) = record.served_by else { return Problem::RequestTimeout };
     generation.metrics.upstream_failed(region.index(), UpstreamFailure::Timeout);
     generation.settings.signs.failed(region);
@@ -105,7 +124,7 @@ fn too_late(generation: &Generation, record: &Record) -> Problem {
 
 async fn answer(
     worker: &Worker,
-    generation: &Rc<Generation>,
+    generation: &Rc<worker::Generation>,
     client: &Client,
     record: &mut Record,
     request: Request,
@@ -114,6 +133,9 @@ async fn answer(
     let Request { mut head, mut body } = request;
     let entry = client.peer.entry;
     let peer_believed = entry == Entry::Hop || is_believed(generation, client);
+    let positions = generation.settings.positions.as_ref();
+    let presented =
+        positions.map(|positions| Presented::take(positions, &mut head.fields, &generation.metrics));
     let seen = headers::strip(&mut head.fields, peer_believed);
     normalise(&mut head, &seen).inspect_err(|_| record.last = true)?;
 
@@ -142,11 +164,14 @@ async fn answer(
     };
     record.access = access;
     let verified = matches!(known, Ok(Some(_)));
-    let mut subject = None;
+    let registers = generation.settings.registers.as_ref();
+    let (mut subject, mut slot, mut keys) = (None, None, SubjectKeys::new());
     let location = match known {
         Ok(Some(identity)) => {
             record.subject = identity.subject_hash;
             subject.clone_from(&identity.subject);
+            slot = identity.slot;
+            keys.clone_from(&identity.keys);
             identity.location
         }
         Ok(None) => match facts.hint(rule) {
@@ -154,7 +179,10 @@ async fn answer(
             Hint::Country(source) => Box::pin(by_country(source, config, &head, &mut body)).await?,
             Hint::Identifier(identified) => {
                 let parameter = route.as_ref().and_then(|found| found.identifier);
-                Box::pin(by_identifier(identified, generation, &head, &mut body, parameter)).await?
+                let found = by_identifier(identified, generation, &head, &mut body, parameter);
+                let (of_nobody, identifier) = Box::pin(found).await?;
+                keys = identifier;
+                of_nobody
             }
         },
         Err(refusal) => Location::Unknown(refusal),
@@ -164,12 +192,30 @@ async fn answer(
         record.subject = named.to_str().ok().map(|text| generation.settings.hasher.hash(text));
         // Without a verified token nobody is anybody (R8).
         if verified {
+            slot = positions.map(|positions| positions.slot(named.as_bytes()));
+            keys = registers
+                .zip(named.to_str().ok())
+                .map(|(it, text)| it.keys.subject(text))
+                .unwrap_or_default();
             subject = Some(named);
         }
     }
     let (reads, group) = (classify::reads(rule), rule.map_or(UpstreamGroup::API, |rule| rule.upstream));
     headers::add_forwarded(&mut head.fields, &client.peer, peer_believed);
-    let forwarding = Forwarding { worker, generation, entry, access, reads, group, location, subject };
+    let heard = Generation::max(
+        presented.as_ref().map(Presented::generation).unwrap_or_default(),
+        Generation(seen.generation.filter(|_| entry == Entry::Hop).unwrap_or_default()),
+    );
+    let claimed = location;
+    let mut forwarding = Forwarding::new(
+        worker,
+        generation,
+        KnownRequest { entry, access, reads, group, subject, claimed, keys, presented, slot },
+    );
+    forwarding.place();
+    if forwarding.placement.left || heard > forwarding.placement.generation {
+        Box::pin(forwarding.ask_registers()).await;
+    }
     let request = Request { head, body };
     if seen.websocket {
         Box::pin(forwarding.run_upgrade(record, request)).await
@@ -210,25 +256,24 @@ async fn by_country(
     Ok(named::country::locate(&config.topology, &find(source, head, &bytes, None)))
 }
 
-/// Where the subject is whose identifier the request names, or where requests go whose identifier nobody has. `parameter` is the
-/// path's part in it.
+/// Where requests go whose identifier nobody has, and the keys of the one that the request names. `parameter` is the path's part in
+/// it.
 async fn by_identifier(
     identified: Identified<'_>,
-    generation: &Generation,
+    generation: &worker::Generation,
     head: &RequestHead,
     body: &mut RequestBody,
     parameter: Option<&str>,
-) -> Result<Location, Problem> {
+) -> Result<(Location, SubjectKeys), Problem> {
     let config = &generation.settings.config;
     let Identified { identifier, country, .. } = identified;
     let bytes = read_for([Some(identifier), country], config, body).await?;
     let named = find(identifier, head, &bytes, parameter);
     let registers = generation.settings.registers.as_deref();
-    let known = registers.zip(named::identifier::only(&named));
-    let known = known.and_then(|(registers, text)| registers.locate_identifier(text));
+    let keys = registers.zip(named::identifier::only(&named)).map(|(it, text)| it.keys.identifier(text));
     let country =
         country.map(|source| named::country::locate(&config.topology, &find(source, head, &bytes, None)));
-    Ok(known.unwrap_or_else(|| identified.of_nobody(country)))
+    Ok((identified.of_nobody(country), keys.unwrap_or_default()))
 }
 
 /// The body, if one of these needs it.
@@ -300,7 +345,7 @@ fn is_same_host(authority: &Authority, host: &[u8]) -> bool {
     authority.as_str().as_bytes().eq_ignore_ascii_case(host)
 }
 
-fn is_believed(generation: &Generation, client: &Client) -> bool {
+fn is_believed(generation: &worker::Generation, client: &Client) -> bool {
     generation.settings.config.trusted_proxies.iter().any(|network| network.contains(&client.peer.address))
 }
 

@@ -1,15 +1,21 @@
 //! From a located request to an answer: decide, send, and decide again when the chosen region took nothing.
 
 use std::rc::Rc;
+use std::time::Duration;
 
-use http::HeaderValue;
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
 
 use super::body::ResponseBody;
 use super::exchange::Answer;
 use super::headers;
+use super::hold::Turn;
 use super::peek::{self, Read};
+use super::position::{OwnWrites, Presented};
+use super::presence::Busy;
 use super::problem::Problem;
 use super::record::Record;
+use super::registers::Placement;
 use super::reply::Reply;
 use super::signer::Told;
 use super::worker::{Generation, Worker};
@@ -18,9 +24,11 @@ use crate::domain::decide::{
     Access, Basis, Database, Decision, Enforced, Entry, Location, Permit, Question, Reads, Refusal, decide,
 };
 use crate::domain::names::{JurisdictionId, RegionSet};
+use crate::domain::position::Slot;
 use crate::domain::replay::{Answered as AskedAgain, is_safe};
 use crate::domain::upstream_groups::UpstreamGroup;
-use crate::http1::{Fields, Name, ResponseHead};
+use crate::http1::{Fields, Length, Name, RequestHead, ResponseHead};
+use crate::routing_table::SubjectKeys;
 use crate::telemetry;
 use crate::upstream::{Answered, FaultKind, Outgoing, Request, RequestBody, Response, SendFault};
 
@@ -28,28 +36,112 @@ use crate::upstream::{Answered, FaultKind, Outgoing, Request, RequestBody, Respo
 pub struct Forwarding<'a> {
     pub worker: &'a Worker,
     pub generation: &'a Rc<Generation>,
+    known: Known,
+    /// What the registers say of its subject, or its claim.
+    pub placement: Placement,
+    own_writes: Option<Box<OwnWrites>>,
+    /// Once it has stood in its subject's line: until it is answered nobody behind it goes.
+    turn: Option<Turn<'a>>,
+}
+
+/// What was found out about a request.
+pub struct Known {
     pub entry: Entry,
     pub access: Access,
     pub reads: Reads,
     pub group: UpstreamGroup,
-    pub location: Location,
     pub subject: Option<HeaderValue>,
+    /// Where the subject is unless a register knows better.
+    pub claimed: Location,
+    /// By what registers know the subject, or the identifier that the request names.
+    pub keys: SubjectKeys,
+    pub presented: Option<Presented>,
+    pub slot: Option<Slot>,
 }
 
-impl Forwarding<'_> {
+/// How long the registers have to answer a question about one subject.
+const REGISTER_WAIT: Duration = Duration::from_millis(500);
+
+/// A request that may have to be sent again.
+struct Kept {
+    head: Box<RequestHead>,
+    body: Bytes,
+}
+
+impl Kept {
+    fn request(&self) -> Request {
+        Request { head: self.head.clone(), body: RequestBody::full(self.body.clone()) }
+    }
+}
+
+impl<'a> Forwarding<'a> {
+    pub fn new(worker: &'a Worker, generation: &'a Rc<Generation>, known: Known) -> Self {
+        let placement = Placement::claimed(known.claimed);
+        Self { worker, generation, known, placement, own_writes: None, turn: None }
+    }
+
+    /// Looks where the subject is.
+    pub fn place(&mut self) {
+        let Known { keys, claimed, presented, slot, .. } = &self.known;
+        if let Some(registers) = &self.generation.settings.registers
+            && !keys.is_empty()
+        {
+            self.placement = registers.place(keys, *claimed);
+        }
+        if let (Some(positions), Some(presented)) = (&self.generation.settings.positions, presented) {
+            self.own_writes =
+                positions.own_writes(presented, self.placement.location, *slot, self.placement.floor);
+        }
+    }
+
+    /// Looks again, after the registers were asked.
+    pub async fn ask_registers(&mut self) {
+        if let Some(registers) = &self.generation.settings.registers {
+            registers.refresh(REGISTER_WAIT).await;
+        }
+        self.place();
+    }
+
     /// Decides and sends. A region that took nothing of the request is left out of the next decision, so this ends after
     /// as many turns as there are regions.
-    pub async fn run(&self, record: &mut Record, mut request: Request) -> Result<Reply, Problem> {
+    pub async fn run(&mut self, record: &mut Record, mut request: Request) -> Result<Reply, Problem> {
         let mut unreachable = RegionSet::EMPTY;
-        let mut permit = self.permit(record, unreachable)?;
+        if let Some(own) = &self.own_writes {
+            own.count(self.known.access, &self.generation.metrics);
+        }
+        let mut permit = self.permit_caught_up(record, unreachable).await?;
         let again = if self.may_be_replayed(&permit, &request) {
             Box::pin(self.keep_for_replay(&mut request)).await?
         } else {
             None
         };
-        let mut outgoing = Some(request);
+        if let Some(own) = &self.own_writes
+            && again.is_none()
+            && own.may_be_sent_again(self.known.access)
+        {
+            own.only_once(self.generation.settings.config.region);
+            permit = self.permit_caught_up(record, unreachable).await?;
+        }
+        let (mut outgoing, mut misdirected) = (Some(request), false);
         loop {
             match self.send(record, &permit, &mut outgoing, unreachable).await {
+                Ok(response) if OwnWrites::is_behind(&permit, &response) => {
+                    let (Some(own), Some(kept)) = (&self.own_writes, &again) else {
+                        return Err(Problem::Refused(Refusal::PositionUnavailable));
+                    };
+                    own.left_behind(permit.destination(), &self.generation.metrics);
+                    outgoing = Some(kept.request());
+                }
+                Ok(response) if is_misdirected(&permit, &response) => {
+                    // Nothing of it was done there. Once, since two gateways that go on differing have no end of it.
+                    let Some(kept) = again.as_ref().filter(|_| !misdirected) else {
+                        return Err(Problem::Refused(Refusal::SubjectMoving));
+                    };
+                    misdirected = true;
+                    outgoing = Some(kept.request());
+                    record.present = None;
+                    Box::pin(self.ask_registers()).await;
+                }
                 Ok(response) => {
                     if let Some(kept) = again
                         && asks_for_replay(&response)
@@ -60,40 +152,83 @@ impl Forwarding<'_> {
                 }
                 Err(fault) => unreachable = self.failed(&permit, fault, &outgoing, unreachable)?,
             }
-            permit = self.permit(record, unreachable)?;
+            permit = self.permit_caught_up(record, unreachable).await?;
+        }
+    }
+
+    /// A permit for a region that has what the client has seen of its own writes, as far as can be known here.
+    async fn permit_caught_up(
+        &mut self,
+        record: &mut Record,
+        unreachable: RegionSet,
+    ) -> Result<Permit, Problem> {
+        loop {
+            let Some(permit) = self.permit(record, unreachable)? else {
+                Box::pin(self.hold(record)).await?;
+                continue;
+            };
+            match &self.own_writes {
+                Some(own) if !own.is_met(&permit) => {
+                    if Box::pin(own.wait(&permit, &self.generation.metrics)).await {
+                        return Ok(permit);
+                    }
+                    // What was taken for the home is none any more.
+                    if permit.database() == Some(Database::Primary) {
+                        return Err(Problem::Refused(Refusal::PositionUnavailable));
+                    }
+                }
+                _ => return Ok(permit),
+            }
         }
     }
 
     /// The same for a request that asks for an upgrade.
-    pub async fn run_upgrade(&self, record: &mut Record, request: Request) -> Result<Answer, Problem> {
+    pub async fn run_upgrade(&mut self, record: &mut Record, request: Request) -> Result<Answer, Problem> {
         let mut outgoing = Some(request);
         let mut unreachable = RegionSet::EMPTY;
+        if let Some(own) = &self.own_writes {
+            own.only_once(self.generation.settings.config.region);
+        }
         loop {
-            let permit = self.permit(record, unreachable)?;
+            let permit = self.permit_caught_up(record, unreachable).await?;
             if let Some(request) = &mut outgoing {
                 self.address(&permit, !unreachable.is_empty(), &mut request.head.fields);
                 headers::restore_upgrade(&mut request.head.fields);
             }
+            if let Some(own) = &self.own_writes {
+                own.set_out(&permit, &mut record.positions);
+            }
             let sent_at = clock::now();
             let upstreams = &self.generation.upstreams;
-            let sending = upstreams.send_for_upgrade(&permit, self.group, &self.worker.clock, &mut outgoing);
+            let sending =
+                upstreams.send_for_upgrade(&permit, self.known.group, &self.worker.clock, &mut outgoing);
             match sending.await {
                 Ok(Answered::Switched(mut head, upstream)) => {
                     record.upstream = Some(sent_at.elapsed());
                     if !grants_websocket(&head.fields) {
                         return Err(Problem::UpstreamFailed);
                     }
+                    if let Some(own) = &self.own_writes {
+                        own.upgraded(&permit, &mut record.positions, &self.generation.metrics);
+                    }
                     self.finish_head(&permit, &mut head.fields);
                     headers::restore_upgrade(&mut head.fields);
                     record.protocol = telemetry::Protocol::WebSocket;
+                    self.count(record, Busy::Open);
                     let reply = Reply { head, body: ResponseBody::empty(), last: false };
                     return Ok(Answer::Upgraded(reply, upstream));
                 }
                 Ok(Answered::Response(response)) => {
                     record.upstream = Some(sent_at.elapsed());
+                    self.learn(record, &permit, &response).await;
                     return Ok(Answer::Plain(self.reply(&permit, response)));
                 }
-                Err(fault) => unreachable = self.failed(&permit, fault, &outgoing, unreachable)?,
+                Err(fault) => {
+                    if outgoing.is_some() {
+                        record.positions.unsent();
+                    }
+                    unreachable = self.failed(&permit, fault, &outgoing, unreachable)?;
+                }
             }
         }
     }
@@ -110,11 +245,22 @@ impl Forwarding<'_> {
         }
         let sent_at = clock::now();
         let upstreams = &self.generation.upstreams;
-        let response = upstreams.send(permit, self.group, &self.worker.clock, outgoing).await?;
+        if let Some(own) = &self.own_writes {
+            own.set_out(permit, &mut record.positions);
+        }
+        let sent = upstreams.send(permit, self.known.group, &self.worker.clock, outgoing).await;
+        if outgoing.is_some() {
+            record.positions.unsent();
+        }
+        let response = sent?;
         record.upstream = Some(sent_at.elapsed());
+        if is_event_stream(&response) {
+            self.count(record, Busy::Open);
+        }
         if response.head.status.is_server_error() {
             self.take_sign(permit, &response.head);
         }
+        self.learn(record, permit, &response).await;
         Ok(response)
     }
 
@@ -133,20 +279,46 @@ impl Forwarding<'_> {
         }
     }
 
+    /// Finds out what the client has to know to read its own writes.
+    async fn learn(&self, record: &mut Record, permit: &Permit, response: &Response) {
+        if let Some(own) = &self.own_writes
+            && !own.is_unconcerned(response, &record.positions)
+        {
+            Box::pin(own.answered(permit, response, &mut record.positions, &self.generation.metrics)).await;
+        }
+    }
+
     /// The answer may be that the request must be sent again, at the home: a read that goes to a replica.
     fn may_be_replayed(&self, permit: &Permit, request: &Request) -> bool {
-        permit.database() == Some(Database::Replica)
-            && self.entry == Entry::Edge
-            && is_safe(request.head.method.as_str())
+        let is_read_elsewhere =
+            permit.database() == Some(Database::Replica) && is_safe(request.head.method.as_str());
+        let may_be_behind =
+            || self.own_writes.as_ref().is_some_and(|own| own.may_be_sent_again(self.known.access));
+        self.known.entry == Entry::Edge
+            && (is_read_elsewhere || may_be_behind() || self.may_be_misdirected(permit, request))
+    }
+
+    /// Another gateway may know better where the subject is. Nobody waits for a body that won't be kept.
+    fn may_be_misdirected(&self, permit: &Permit, request: &Request) -> bool {
+        let most = self.generation.settings.config.limits.replay_bytes as u64;
+        let is_short = match request.head.length {
+            Length::None => true,
+            Length::Exact(bytes) => bytes <= most,
+            Length::Chunked | Length::UntilClose => false,
+        };
+        permit.leaves_region()
+            && self.generation.settings.registers.is_some()
+            && !self.known.keys.is_empty()
+            && is_short
     }
 
     /// A copy of the request. With more of a body than may be kept there is none, and an answer that asks for a replay is the
     /// client's.
-    async fn keep_for_replay(&self, request: &mut Request) -> Result<Option<Box<Request>>, Problem> {
+    async fn keep_for_replay(&self, request: &mut Request) -> Result<Option<Box<Kept>>, Problem> {
         let head = request.head.clone();
         let limit = self.generation.settings.config.limits.replay_bytes;
         Ok(match peek::read_up_to(&mut request.body, limit).await? {
-            Read::Whole(bytes) => Some(Box::new(Request { head, body: RequestBody::full(bytes) })),
+            Read::Whole(body) => Some(Box::new(Kept { head, body })),
             Read::Part => None,
         })
     }
@@ -156,17 +328,13 @@ impl Forwarding<'_> {
         &self,
         record: &mut Record,
         permit: &Permit,
-        request: Box<Request>,
+        kept: Box<Kept>,
         response: Response,
     ) -> Result<Reply, Problem> {
         let settings = &self.generation.settings;
         let question = self.question(RegionSet::EMPTY);
-        let asked = AskedAgain {
-            question: &question,
-            permit,
-            method: request.head.method.as_str(),
-            is_replay: false,
-        };
+        let asked =
+            AskedAgain { question: &question, permit, method: kept.head.method.as_str(), is_replay: false };
         let again = match asked.replay(&settings.config.topology, &settings.liveness.load()) {
             Err(_) => return Ok(self.reply(permit, response)),
             Ok(Decision::Refuse(refusal)) => return Err(Problem::Refused(refusal)),
@@ -176,7 +344,7 @@ impl Forwarding<'_> {
         drop(response);
         record.access = again.access();
         Self::note(record, &again);
-        let mut request = *request;
+        let mut request = kept.request();
         if again.leaves_region() {
             request.head.fields.add(headers::REPLAY, b"home");
         }
@@ -222,24 +390,75 @@ impl Forwarding<'_> {
     fn question(&self, unreachable: RegionSet) -> Question {
         Question {
             at: self.generation.settings.config.region,
-            entry: self.entry,
-            location: self.location,
-            access: self.access,
-            reads: self.reads,
-            caught_up: None,
+            entry: self.known.entry,
+            location: self.placement.location,
+            access: self.known.access,
+            reads: if self.asks_home(self.placement.location) { Reads::Home } else { self.known.reads },
+            caught_up: self.own_writes.as_ref().and_then(|own| own.caught_up()),
             unreachable,
         }
     }
 
-    fn permit(&self, record: &mut Record, unreachable: RegionSet) -> Result<Permit, Problem> {
+    /// Waits until the subject's move has ended and it is this write's turn. Its body is not read meanwhile.
+    async fn hold(&mut self, record: &mut Record) -> Result<(), Problem> {
+        // What waits is not under way.
+        record.present = None;
+        let metrics = &self.generation.metrics;
+        let longest = self.generation.settings.config.hold.longest;
+        let waited = match &mut self.turn {
+            Some(turn) => turn.again(metrics).await,
+            None => {
+                let subject = self.placement.key.or(self.known.keys.first().copied());
+                let subject = subject.expect("only what has an entry is moved, and an entry has a key");
+                self.worker.holds.wait(subject, longest, metrics).await.map(|turn| self.turn = Some(turn))
+            }
+        };
+        waited.map_err(|_| Problem::Refused(Refusal::SubjectMoving))?;
+        self.place();
+        if self.placement.left {
+            self.ask_registers().await;
+        }
+        Ok(())
+    }
+
+    /// Others of the same subject wait already, and this write came later.
+    fn is_behind_others(&self) -> bool {
+        self.known.access == Access::Write
+            && self.turn.is_none()
+            && self.known.entry == Entry::Edge
+            && self.known.keys.iter().any(|key| self.worker.holds.has_line(key))
+    }
+
+    /// Others may have gone on without this gateway: what it knows of the jurisdiction's subjects may be over, and their home
+    /// alone knows better. A home that is away has gone on with nobody.
+    fn asks_home(&self, location: Location) -> bool {
         let settings = &self.generation.settings;
+        let (Some(registers), Location::Jurisdiction(jurisdiction) | Location::Moving(jurisdiction)) =
+            (&settings.registers, location)
+        else {
+            return false;
+        };
+        self.known.entry == Entry::Edge
+            && !self.known.keys.is_empty()
+            && registers.is_stale(jurisdiction)
+            && settings.liveness.load().of(jurisdiction).writable
+    }
+
+    /// `None`: it has to wait.
+    fn permit(&self, record: &mut Record, unreachable: RegionSet) -> Result<Option<Permit>, Problem> {
+        let settings = &self.generation.settings;
+        record.home_generation = self.placement.generation;
         let question = self.question(unreachable);
-        if let Location::Jurisdiction(jurisdiction) = self.location {
+        if let Location::Jurisdiction(jurisdiction) | Location::Moving(jurisdiction) = self.placement.location
+        {
             record.jurisdiction = Some(jurisdiction);
+        }
+        if self.is_behind_others() {
+            return Ok(None);
         }
         let permit = match decide(&settings.config.topology, &settings.liveness.load(), &question) {
             Decision::Forward(permit) => permit,
-            Decision::Hold => return Err(Problem::Refused(Refusal::SubjectMoving)),
+            Decision::Hold => return Ok(None),
             Decision::Refuse(refusal) => return Err(Problem::Refused(refusal)),
         };
         // Only what is bound to this region whatever happens gets a permit to it a second time.
@@ -250,7 +469,18 @@ impl Forwarding<'_> {
         if record.code.is_some() && unreachable.is_empty() {
             self.generation.metrics.unlawful_observed(record.jurisdiction.map(JurisdictionId::index));
         }
-        Ok(permit)
+        // Without an await since the table was looked at: a move that begins now finds this write counted.
+        if permit.access() == Access::Write {
+            self.count(record, Busy::Write);
+        }
+        Ok(Some(permit))
+    }
+
+    /// Counts the exchange among its subject's, until it ends.
+    fn count(&self, record: &mut Record, busy: Busy) {
+        if self.generation.settings.registers.is_some() && !self.known.keys.is_empty() {
+            record.present = Some(self.worker.presences.count(&self.known.keys, busy));
+        }
     }
 
     /// What the log will say of the decision.
@@ -280,6 +510,13 @@ impl Forwarding<'_> {
         let own = config.topology.region_name(config.region);
         if permit.leaves_region() {
             fields.add(headers::HOP, own.as_bytes());
+            let home = self.placement.generation.0;
+            if home > 0 {
+                fields.add(headers::GENERATION, itoa::Buffer::new().format(home).as_bytes());
+            }
+            if let Some(token) = self.own_writes.as_ref().and_then(|own| own.token_for_hop()) {
+                fields.add(headers::POSITION, token.as_bytes());
+            }
             return;
         }
         let told = Told {
@@ -287,7 +524,7 @@ impl Forwarding<'_> {
             access: access_name(permit.access()),
             jurisdiction: permit.jurisdiction().map(|found| config.topology.jurisdiction_name(found)),
             database: permit.database().map(database_name),
-            subject: self.subject.as_ref().map(HeaderValue::as_bytes),
+            subject: self.known.subject.as_ref().map(HeaderValue::as_bytes),
         };
         fields.add(headers::SERVED_BY, told.served_by.as_bytes());
         fields.add(headers::ACCESS, told.access.as_bytes());
@@ -312,7 +549,7 @@ impl Forwarding<'_> {
     fn finish_head(&self, permit: &Permit, fields: &mut Fields) {
         let over_hop = permit.leaves_region();
         // The gateway of the client's connection replays; one that got the request over a hop passes the wish on.
-        let for_edge = self.entry == Entry::Hop;
+        let for_edge = self.known.entry == Entry::Hop;
         headers::strip_response(fields, |name| {
             (over_hop && name.eq_ignore_ascii_case(headers::SERVED_BY.as_bytes()))
                 || (for_edge && name.eq_ignore_ascii_case(headers::REPLAY.as_bytes()))
@@ -322,6 +559,20 @@ impl Forwarding<'_> {
             fields.add(headers::SERVED_BY, topology.region_name(permit.destination()).as_bytes());
         }
     }
+}
+
+/// It has no end of its own, and its client opens another when it ends (HTML, server-sent events).
+fn is_event_stream(response: &Response) -> bool {
+    let media_type = response.head.fields.first(Name::ContentType);
+    media_type
+        .is_some_and(|value| value.get(..17).is_some_and(|it| it.eq_ignore_ascii_case(b"text/event-stream")))
+}
+
+/// The gateway of another region, and not its API, says that it may not serve this: by a newer generation, or an older one.
+fn is_misdirected(permit: &Permit, response: &Response) -> bool {
+    permit.leaves_region()
+        && response.head.status == StatusCode::MISDIRECTED_REQUEST
+        && response.head.fields.named(headers::GENERATION).next().is_some()
 }
 
 fn asks_for_replay(response: &Response) -> bool {

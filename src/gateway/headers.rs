@@ -22,6 +22,13 @@ pub const SIGNATURE: &str = "residency-signature";
 pub const REPLAY: &str = "residency-replay";
 /// An API's word that a database is not what it should be: `read-only`, where it was to write. Goes no further.
 pub const FAULT: &str = "residency-fault";
+/// How far its own writes have come, as a client keeps it; from an API, in another form, how far a write of its has come.
+pub const POSITION: &str = "residency-position";
+/// On a hop's refusal: the replica there lacks the position.
+pub const BEHIND: &str = "residency-behind";
+/// Over a hop: the generation of the home by which the request was sent, or by which it is refused. The side with the lower one
+/// asks the registers.
+pub const GENERATION: &str = "residency-generation";
 /// The region whose edge sent the request on. Believed on the internal listener only.
 pub const HOP: &str = "residency-hop";
 
@@ -39,6 +46,8 @@ pub struct Seen {
     pub takes_trailers: bool,
     /// A replay: it writes, whatever its method. Believed on the internal listener only.
     pub replay: bool,
+    /// By which generation of its subject's home it was sent. Believed on the internal listener only.
+    pub generation: Option<u64>,
 }
 
 /// Takes out what must not pass: hop-by-hop headers, those that `Connection` names, and our own. One pass, and a second only
@@ -83,6 +92,9 @@ pub fn strip(fields: &mut Fields, keep_forwarded: bool) -> Seen {
         }
         Name::Residency => {
             seen.replay |= field.name_text.eq_ignore_ascii_case(REPLAY.as_bytes());
+            if field.name_text.eq_ignore_ascii_case(GENERATION.as_bytes()) {
+                seen.generation = generation(field.value);
+            }
             false
         }
         Name::Alias
@@ -100,6 +112,11 @@ pub fn strip(fields: &mut Fields, keep_forwarded: bool) -> Seen {
     }
     seen.websocket = names_upgrade && upgrades == 1 && websocket;
     seen
+}
+
+/// A generation as one gateway tells another.
+pub fn generation(value: &[u8]) -> Option<u64> {
+    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 /// Collects the names that `Connection` lists and that nobody else takes care of. Returns whether `upgrade` is one.

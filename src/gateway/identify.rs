@@ -8,7 +8,9 @@ use super::worker::Generation;
 use crate::auth::{ClaimValue, Credential, FaultClass, TokenFault, VerifiedToken, extract};
 use crate::config::Config;
 use crate::domain::decide::{Location, Refusal};
+use crate::domain::position::Slot;
 use crate::http1::{Fields, Name};
+use crate::routing_table::SubjectKeys;
 use crate::telemetry::{SubjectHash, SubjectHasher};
 
 /// What a verified token means here.
@@ -18,6 +20,10 @@ pub struct Identity {
     pub subject: Option<HeaderValue>,
     /// What logs carry in its place.
     pub subject_hash: Option<SubjectHash>,
+    /// By what registers know it.
+    pub keys: SubjectKeys,
+    /// Where its writes are remembered.
+    pub slot: Option<Slot>,
     /// Where the claim says the subject's data lives.
     pub location: Location,
 }
@@ -59,7 +65,13 @@ pub async fn verify(
     let token = credential.token().map_err(|fault| refuse(generation, &fault))?;
     let verified = settings.verifier.authenticate(token, now_unix_s).await;
     let verified = verified.map_err(|fault| refuse(generation, &fault))?;
-    let identity = Rc::new(Identity::new(&settings.config, &settings.hasher, &verified)?);
+    let mut identity = Identity::new(&settings.config, &settings.hasher, &verified)?;
+    let positions = settings.positions.as_ref();
+    identity.slot = positions.zip(identity.subject.as_ref()).map(|(it, subject)| it.slot(subject.as_bytes()));
+    if let (Some(registers), Some(subject)) = (&settings.registers, &verified.subject) {
+        identity.keys = registers.keys.subject(subject);
+    }
+    let identity = Rc::new(identity);
     generation.tokens.borrow_mut().insert(token.as_bytes(), &verified, Rc::clone(&identity));
     Ok(identity)
 }
@@ -80,6 +92,8 @@ impl Identity {
         Ok(Self {
             subject,
             subject_hash: token.subject.as_deref().map(|subject| hasher.hash(subject)),
+            keys: SubjectKeys::new(),
+            slot: None,
             location: locate(config, &token.jurisdiction),
         })
     }

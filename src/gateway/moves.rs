@@ -15,10 +15,12 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
+use super::registers::Registers;
 use super::worker::Worker;
+use crate::clock::TICK;
 use crate::domain::names::JurisdictionId;
 use crate::domain::register::{MoveId, SubjectKey};
-use crate::routing_table::Table;
+use crate::routing_table::{Stage, Table};
 
 /// Reports that may be on their way; workers wait when there are more.
 const MOST_UNDER_WAY: usize = 1024;
@@ -31,15 +33,6 @@ pub struct Move {
     pub attempt: Option<(MoveId, u32)>,
     /// Whose register says so.
     pub register: JurisdictionId,
-}
-
-/// How far a gateway, or one worker of it, has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
-    /// New writes wait.
-    Held,
-    /// Old ones have ended, and so has what was open.
-    Drained,
 }
 
 /// What workers are told, and what they say.
@@ -90,10 +83,23 @@ impl Moves {
 
 /// A worker's part: shuts lines by ending what is open, says how far it is, and opens lines when moves have ended.
 pub async fn attend(worker: Rc<Worker>) {
-    let moves = &worker.gateway.moves;
+    loop {
+        let registers = worker.generation().settings.registers.clone();
+        if let Some(registers) = registers {
+            attend_to(&worker, &registers).await;
+        }
+        tokio::time::sleep(TICK).await;
+    }
+}
+
+/// Until other registers than these are followed.
+async fn attend_to(worker: &Worker, registers: &Arc<Registers>) {
+    let moves = &registers.moves;
     let mut told = moves.now.subscribe();
     let mut said: BTreeMap<Move, Stage> = BTreeMap::new();
-    loop {
+    let in_force =
+        || worker.generation().settings.registers.as_ref().is_some_and(|now| Arc::ptr_eq(now, registers));
+    while in_force() {
         // Before looking, so that nobody leaves unseen.
         let mut left = pin!(worker.presences.left.notified());
         left.as_mut().enable();
@@ -106,7 +112,7 @@ pub async fn attend(worker: Rc<Worker>) {
         }
         for about in now.iter() {
             let mut say = async |stage| {
-                if said.get(about).is_none_or(|before| *before < stage) {
+                if said.get(about).is_none_or(|before| (*before as u8) < stage as u8) {
                     said.insert(*about, stage);
                     let _ = moves.said.send(Said { worker: worker.index, about: *about, stage }).await;
                 }
@@ -120,6 +126,7 @@ pub async fn attend(worker: Rc<Worker>) {
         tokio::select! {
             changed = told.changed() => if changed.is_err() { return },
             () = left, if !now.is_empty() => {}
+            () = tokio::time::sleep(TICK) => {}
         }
     }
 }
@@ -159,13 +166,15 @@ mod tests {
 
     #[test]
     fn the_register_is_told_once_and_when_the_last_worker_has_said_so() {
-        let topology = Topology::new(vec![RegionSpec { name: "us-east".into(), ..RegionSpec::default() }], &[JurisdictionSpec { name: "us".into(), home: "us-east".into(), ..JurisdictionSpec::default() }], Mode::Enforce).expect("valid");
+        let topology = Topology::new(
+            vec![RegionSpec { name: "us-east".into(), ..RegionSpec::default() }],
+            &[JurisdictionSpec { name: "us".into(), home: "us-east".into(), ..JurisdictionSpec::default() }],
+            Mode::Enforce,
+        )
+        .expect("valid");
         let register = topology.jurisdictions().next().expect("there is one");
-        let about = |attempt| Move {
-            subject: SubjectKey([1; 16]),
-            attempt: Some((MoveId(7), attempt)),
-            register,
-        };
+        let about =
+            |attempt| Move { subject: SubjectKey([1; 16]), attempt: Some((MoveId(7), attempt)), register };
         let mut roll = Roll::new(2);
         let mut note = |worker, attempt, stage| roll.note(Said { worker, about: about(attempt), stage });
         assert_eq!(note(0, 1, Stage::Held), None);

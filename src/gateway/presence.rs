@@ -11,6 +11,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::pin::Pin;
 use std::rc::Rc;
 
 use smallvec::SmallVec;
@@ -87,13 +88,14 @@ impl Presences {
 }
 
 impl Present {
-    /// Waits until what is open is told to end; for ever if it is a write.
-    pub async fn ended(&self) {
-        match self.endings.as_slice() {
-            [one] => one.cancelled().await,
-            [one, other] => tokio::select! { () = one.cancelled() => {}, () = other.cancelled() => {} },
-            _ => std::future::pending().await,
-        }
+    /// When what is open is told to end. `None` for a write.
+    pub fn told_to_end(&self) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
+        let mut endings = self.endings.iter().cloned().map(CancellationToken::cancelled_owned);
+        let first = endings.next()?;
+        let Some(second) = endings.next() else { return Some(Box::pin(first)) };
+        Some(Box::pin(async move {
+            tokio::select! { () = first => {}, () = second => {} }
+        }))
     }
 }
 

@@ -4,6 +4,7 @@
 
 use http::StatusCode;
 
+use super::headers::BEHIND;
 use super::reply::Reply;
 use crate::domain::decide::Refusal;
 use crate::http1::{BodyFault, HeadFault};
@@ -52,6 +53,7 @@ impl Problem {
         Refusal::NoLawfulReplica.code(),
         Refusal::PositionUnavailable.code(),
         Refusal::SubjectMoving.code(),
+        Refusal::RegisterUnreadable.code(),
         Refusal::Misdirected.code(),
         Refusal::Behind.code(),
         "bad-request",
@@ -68,15 +70,15 @@ impl Problem {
     pub const fn index(self) -> usize {
         match self {
             Self::Refused(refusal) => refusal as usize,
-            Self::BadRequest => 16,
-            Self::BodyTooLarge => 17,
-            Self::UpstreamUnavailable => 18,
-            Self::UpstreamTimeout => 19,
-            Self::UpstreamFailed => 20,
-            Self::Overloaded => 21,
-            Self::NotFound => 22,
-            Self::RequestTimeout => 23,
-            Self::HeadTooLarge => 24,
+            Self::BadRequest => 17,
+            Self::BodyTooLarge => 18,
+            Self::UpstreamUnavailable => 19,
+            Self::UpstreamTimeout => 20,
+            Self::UpstreamFailed => 21,
+            Self::Overloaded => 22,
+            Self::NotFound => 23,
+            Self::RequestTimeout => 24,
+            Self::HeadTooLarge => 25,
         }
     }
 
@@ -99,6 +101,7 @@ impl Problem {
                 | Refusal::ReadOnly
                 | Refusal::PositionUnavailable
                 | Refusal::SubjectMoving
+                | Refusal::RegisterUnreadable
                 | Refusal::NoLawfulReplica => StatusCode::SERVICE_UNAVAILABLE,
             },
             Self::BadRequest => StatusCode::BAD_REQUEST,
@@ -148,6 +151,9 @@ impl Problem {
                 Refusal::SubjectMoving => {
                     "This data is being moved to another region; nothing was changed. Try again."
                 }
+                Refusal::RegisterUnreadable => {
+                    "This gateway can't read where this data is; another one may. Try again."
+                }
                 Refusal::Misdirected => "This region may not serve this request.",
                 Refusal::Behind => {
                     "The database of this region has not got what this client has already seen."
@@ -193,6 +199,9 @@ impl Problem {
             detail = self.detail(),
         );
         let mut reply = Reply::own(status, "application/problem+json", body);
+        if self == Self::Refused(Refusal::Behind) {
+            reply.head.fields.add(BEHIND, b"1");
+        }
         match status {
             StatusCode::SERVICE_UNAVAILABLE => reply.head.fields.add("retry-after", RETRY_AFTER_S),
             StatusCode::UNAUTHORIZED => {

@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 use http::{Method, Version};
 
 use super::connection::{Activity, Client, Phase};
+use super::position::Trace;
+use super::presence::Present;
 use super::problem::Problem;
 use super::worker::Generation;
 use crate::clock;
 use crate::domain::decide::Access;
 use crate::domain::names::{JurisdictionId, RegionId};
+use crate::domain::register::Generation as HomeGeneration;
 use crate::telemetry::{
     self, AccessRecord, Decision, Protocol, RequestOutcome, SubjectHash, truncate_address,
 };
@@ -39,6 +42,11 @@ pub struct Record {
     bytes_out: u64,
     /// No other request may follow on the connection.
     pub last: bool,
+    pub positions: Trace,
+    /// Of the register's entry that the decision went by.
+    pub home_generation: HomeGeneration,
+    /// Counts the exchange among its subject's while it lasts.
+    pub present: Option<Present>,
 }
 
 /// The end of an exchange: [`Drop`] is what happens then.
@@ -71,6 +79,9 @@ impl Record {
             body_bytes_before: client.activity.inflow.received(),
             bytes_out: 0,
             last: false,
+            positions: Trace::default(),
+            home_generation: HomeGeneration::default(),
+            present: None,
         }
     }
 

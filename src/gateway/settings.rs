@@ -14,11 +14,12 @@ use crate::config::{CertificateFiles, Config, Endpoint, TlsSettings, TlsVersion}
 use crate::domain::liveness::Liveness;
 use crate::domain::liveness::replayed::Replayed;
 use crate::domain::names::RegionId;
-use crate::telemetry::{Labels, SubjectHasher};
+use crate::telemetry::{Labels, Metrics, SubjectHasher};
 use crate::tls::{CertificateSource, CertificateStore, Certificates, DownstreamOffer, InternalTls, TlsFault};
 use crate::upstream::{Dial, Endpoints, SetAside};
 
 use super::health::HealthState;
+use super::position::Positions;
 use super::registers::Registers;
 use super::watch::{RegionState, Signs};
 
@@ -40,6 +41,8 @@ pub struct Settings {
     /// By endpoint of this region: whether workers have set it aside.
     set_aside: Vec<(Endpoint, Arc<SetAside>)>,
     pub health: HealthState,
+    /// How clients read their own writes; `None` without a key for it.
+    pub positions: Option<Arc<Positions>>,
     /// What other regions' gateways are told.
     pub state: ArcSwap<RegionState>,
     /// What works was known before a reload, and stays so until the new watchers have looked at everything once: a reload
@@ -72,8 +75,12 @@ impl From<TlsFault> for SettingsFault {
 }
 
 impl Settings {
-    /// Reads certificates; opens no connection. Keys and certificates that `previous` has already stay in use.
-    pub fn new(config: Config, previous: Option<&Self>) -> Result<Self, SettingsFault> {
+    /// Reads certificates; opens no connection. Without `metrics` the configuration is only checked, and registers stay closed. Keys and certificates that `previous` has already stay in use.
+    pub fn new(
+        config: Config,
+        previous: Option<&Self>,
+        metrics: Option<&Arc<Metrics>>,
+    ) -> Result<Self, SettingsFault> {
         let verifier =
             Verifier::new(config.token.issuers.clone(), previous.map(|settings| &settings.verifier))
                 .map_err(SettingsFault::Token)?;
@@ -107,9 +114,10 @@ impl Settings {
                 (endpoint.clone(), known.unwrap_or_default())
             })
             .collect();
+        let positions = Positions::new(&config, previous.and_then(|settings| settings.positions.as_deref()));
         let state = seen.map(|seen| seen.state.load().without_positions()).unwrap_or_default();
-        let known = seen.and_then(|seen| seen.registers.as_deref());
-        let registers = config.register.as_ref().map(|register| Arc::new(Registers::new(register, known)));
+        let known = previous.and_then(|previous| previous.registers.as_ref());
+        let registers = Registers::new(&config, known, metrics);
         Ok(Self {
             verifier,
             hasher,
@@ -122,6 +130,7 @@ impl Settings {
             set_aside,
             health: seen.map(|seen| seen.health.copy()).unwrap_or_default(),
             state: ArcSwap::from_pointee(state),
+            positions,
             inherited: seen.is_some(),
             labels,
             config,

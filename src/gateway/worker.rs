@@ -14,7 +14,9 @@ use tokio::sync::Notify;
 
 use super::Gateway;
 use super::connection::Activity;
+use super::hold::Holds;
 use super::identify::Identity;
+use super::presence::Presences;
 use super::settings::Settings;
 use super::signer::Signer;
 use crate::auth::TokenCache;
@@ -29,6 +31,10 @@ pub struct Worker {
     pub gateway: Arc<Gateway>,
     pub clock: Arc<CoarseClock>,
     pub pipes: Rc<Pipes>,
+    /// Writes that wait while their subjects move.
+    pub holds: Holds,
+    /// Whom this worker is busy for.
+    pub presences: Rc<Presences>,
     generation: RefCell<Rc<Generation>>,
     /// Connections, and the streams of those that have many: all that have a deadline.
     activities: RefCell<HashMap<u64, Rc<Activity>>>,
@@ -60,12 +66,15 @@ impl Worker {
     pub fn new(index: usize, gateway: Arc<Gateway>, log: Option<AccessLogHandle>) -> Rc<Self> {
         let clock = Arc::new(CoarseClock::default());
         let log = Rc::new(RefCell::new(log));
+        let holds = Holds::new(gateway.settings().config.hold);
         let generation = RefCell::new(Rc::new(Generation::new(index, &gateway, None, log)));
         Rc::new(Self {
             index,
             gateway,
             clock,
             pipes: Rc::default(),
+            holds,
+            presences: Rc::default(),
             generation,
             activities: RefCell::default(),
             next_activity: Cell::new(0),
@@ -142,6 +151,7 @@ impl Worker {
         let next = Generation::new(self.index, &self.gateway, Some(&previous), Rc::clone(&previous.log));
         // Requests may hold the previous generation for hours; its idle connections must not stay as long.
         previous.upstreams.retire(&next.upstreams);
+        self.holds.bound(next.settings.config.hold);
         *self.generation.borrow_mut() = Rc::new(next);
     }
 

@@ -75,7 +75,7 @@ impl Database {
 }
 
 /// What the URL says, and on top this program's name and statement timeout, both of which the URL may override.
-fn session_config(url: &DatabaseUrl, limits: Limits) -> tokio_postgres::Config {
+pub(super) fn session_config(url: &DatabaseUrl, limits: Limits) -> tokio_postgres::Config {
     let mut config = url.config.clone();
     if config.get_application_name().is_none() {
         config.application_name("residency-gateway");

@@ -198,6 +198,11 @@ impl Sampler {
         }))
     }
 
+    /// The cluster's.
+    pub(super) fn system_identifier(&self) -> u64 {
+        self.constants.system_identifier
+    }
+
     /// Whether the session has ended.
     pub(super) fn is_closed(&self) -> bool {
         self.session.client().is_closed()

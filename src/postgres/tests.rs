@@ -1,5 +1,7 @@
 //! URLs, and monitors of real servers: a primary, its standby, and what happens to them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
@@ -13,6 +15,7 @@ use super::{
     url::Check,
     *,
 };
+use crate::domain::position::{Reached, Requirement};
 use crate::domain::replication_lag::{Lag, LagTracker, LogPosition, Lsn, Timeline};
 
 pub(crate) mod cluster;
@@ -250,6 +253,52 @@ async fn an_unprivileged_role_is_enough() {
 }
 
 #[tokio::test]
+async fn a_jurisdictions_row_is_seen_as_soon_as_it_may_be_and_a_lock_on_it_delays_nothing() {
+    let primary = Server::primary("").await;
+    let standby = primary.standby().await;
+    primary.sql(&["CREATE ROLE watcher LOGIN"]).await;
+    let (mut home, mut away) = (Watched::new(&primary.url("watcher")), Watched::new(&standby.url("watcher")));
+    assert_eq!(home.fresh().await.jurisdiction, None, "there is no schema");
+    primary
+        .sql(&[
+            "CREATE SCHEMA residency",
+            "CREATE TABLE residency.jurisdiction \
+               (name text, home text, generation bigint, read_only boolean, durability text)",
+        ])
+        .await;
+    assert_eq!(home.fresh().await.jurisdiction, None, "it may not be seen");
+    primary
+        .sql(&[
+            "GRANT USAGE ON SCHEMA residency TO watcher",
+            "GRANT SELECT ON residency.jurisdiction TO watcher",
+        ])
+        .await;
+    assert_eq!(home.fresh().await.jurisdiction, None, "it has no row");
+    primary.sql(&["INSERT INTO residency.jurisdiction VALUES ('us', 'us-east', 7, true, 'remote')"]).await;
+    let row = JurisdictionRow {
+        home: "us-east".to_owned(),
+        generation: 7,
+        read_only: true,
+        durability: "remote".to_owned(),
+    };
+    let shows =
+        |state: &DatabaseState| state.sample().is_some_and(|sample| sample.jurisdiction == Some(row.clone()));
+    home.until("showing the row", shows).await;
+    away.until("showing the row", shows).await;
+
+    let locker = primary.session().await;
+    locker.batch_execute("BEGIN; LOCK TABLE residency.jurisdiction").await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(home.fresh().await.jurisdiction, Some(row.clone()), "as last seen");
+    }
+    locker.batch_execute("COMMIT; REVOKE SELECT ON residency.jurisdiction FROM watcher").await.unwrap();
+    home.until("not allowed to see it", |state| {
+        state.sample().is_some_and(|sample| sample.jurisdiction.is_none())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn certificates_are_checked_as_far_as_sslmode_says() {
     let files = TempDir::new().unwrap();
     let pair = |names: &[&str]| {
@@ -422,4 +471,94 @@ fn a_position_stays_until_a_transaction_ends() {
     assert_eq!(horizon.settle("10:12:10", at(2, 310)), at(2, 310));
     horizon.clear();
     assert_eq!(horizon.settle("10:12:10", at(2, 400)), at(2, 400));
+}
+
+/// A running keeper.
+struct Kept {
+    source: PositionSource,
+    questions: Arc<AtomicUsize>,
+    _task: JoinSet<()>,
+}
+
+impl Kept {
+    fn new(url: &str) -> Self {
+        let limits = Limits { connections: 1, ..Limits::default() };
+        let (keeper, source) = PositionKeeper::new(Database::open(&parse(url).unwrap(), limits).unwrap());
+        let questions = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&questions);
+        let mut task = JoinSet::new();
+        task.spawn(keeper.run(move |_| {
+            counted.fetch_add(1, Relaxed);
+        }));
+        Self { source, questions, _task: task }
+    }
+
+    async fn ask(&self) -> Option<Sample> {
+        timeout(PATIENCE, self.source.ask()).await.expect("it answers, or says that it can't")
+    }
+
+    async fn until(&self, what: &str, wanted: impl Fn(&Sample) -> bool) -> Sample {
+        for _ in 0..3_000 {
+            if let Some(sample) = self.ask().await.filter(&wanted) {
+                return sample;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("never {what}");
+    }
+}
+
+#[tokio::test]
+async fn a_position_covers_what_was_committed_and_is_believed_while_its_session_is_open() {
+    let primary = Server::primary("").await;
+    let mut standby = primary.standby().await;
+    let (at_home, away) = (Kept::new(&primary.url("postgres")), Kept::new(&standby.url("postgres")));
+    assert_eq!(at_home.source.known(), None, "nobody has asked");
+    primary.sql(&["CREATE TABLE written (n int)"]).await;
+    for number in 0..20 {
+        primary.sql(&[&format!("INSERT INTO written VALUES ({number})")]).await;
+        let wanted = Requirement::Reached(at_home.ask().await.expect("it is there").position);
+        let replayed = away.until("replayed", |sample| wanted.is_met_by(Some(sample.reached()))).await;
+        assert!(matches!(replayed.role, Role::Replica { .. }));
+        let found = standby.sql(&["SELECT max(n) FROM written"]).await;
+        assert_eq!(found.as_deref(), Some(number.to_string().as_str()), "{wanted:?} at {replayed:?}");
+    }
+    assert!(away.source.known().is_some());
+    assert_eq!(at_home.source.system_identifier(), away.source.system_identifier());
+
+    // What was known of it dies with its sessions, however soon it is back.
+    standby.kill();
+    for _ in 0..3_000 {
+        if away.source.known().is_none() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!((away.source.known(), away.ask().await), (None, None));
+    standby.start().await;
+    let before = away.until("back", |_| true).await.position;
+
+    // Promoted, its positions are of the next timeline, and lie behind those before.
+    standby.sql(&["SELECT pg_promote()"]).await;
+    let promoted = away.until("promoted", |sample| sample.role == Role::Primary).await.position;
+    assert!(promoted.timeline > before.timeline && promoted.lsn >= before.lsn, "{before:?}, {promoted:?}");
+    assert!(!Requirement::Reached(promoted).is_met_by(Some(Reached { at: before, is_primary: false })));
+}
+
+#[tokio::test]
+async fn one_question_serves_all_who_had_asked_before_it() {
+    let primary = Server::primary("").await;
+    let kept = Kept::new(&primary.url("postgres"));
+    kept.ask().await.expect("it is there");
+    let before = kept.questions.load(Relaxed);
+    let mut asking = JoinSet::new();
+    for _ in 0..500 {
+        let source = kept.source.clone();
+        asking.spawn(async move { source.ask().await.is_some() });
+    }
+    assert!(
+        timeout(PATIENCE, asking.join_all()).await.expect("answers").into_iter().all(|answered| answered)
+    );
+    let questions = kept.questions.load(Relaxed) - before;
+    assert!(questions <= 2, "{questions} questions for 500 who asked at once");
 }

@@ -141,11 +141,12 @@ impl Check<'_> {
         };
         while let Some(batch) = rows.next().await? {
             database.rows += batch.len() as u64;
-            let hashed: Vec<_> = batch.iter().map(|row| (row, self.keys.subject(&row.subject))).collect();
-            let hashes: Vec<[u8; 16]> = hashed.iter().flat_map(|(_, hashes)| hashes.clone()).collect();
+            let with_hashes: Vec<_> =
+                batch.iter().map(|row| (row, self.keys.subject(&row.subject))).collect();
+            let hashes: Vec<[u8; 16]> = with_hashes.iter().flat_map(|(_, hashes)| hashes.clone()).collect();
             seen.add(&hashes).await?;
             let entries = self.entries(sources, &hashes).await?;
-            for (row, hashes) in &hashed {
+            for (row, hashes) in &with_hashes {
                 let known: Vec<&RegisterEntry> =
                     hashes.iter().filter_map(|hash| entries.get(hash)).flatten().collect();
                 let belongs = rows.belongs(row.place.as_deref(), here, self.topology);

@@ -18,7 +18,7 @@ pub enum RegisterFault {
     Database(#[from] DatabaseFault),
     #[error(
         "{jurisdiction}: no primary can be reached{}",
-        members.iter().map(|member| format!("\n  {member}")).collect::<String>()
+        members.iter().map(|member| format!("\n  {member}")).collect::<Vec<_>>().concat()
     )]
     NoPrimary { jurisdiction: String, members: Vec<String> },
     #[error(

@@ -130,7 +130,7 @@ pub(super) async fn forget(
                 found = true;
                 match certificate {
                     Some(certificate) => {
-                        writeln!(out, "{jurisdiction}: forgotten; certificate {certificate} is refused")?
+                        writeln!(out, "{jurisdiction}: forgotten; certificate {certificate} is refused")?;
                     }
                     None => writeln!(out, "{jurisdiction}: forgotten; it showed no certificate")?,
                 }
@@ -203,7 +203,7 @@ impl Gateway {
             let drained = if report.drained { ", has drained" } else { "" };
             writeln!(out, "    move {} attempt {}: {held}{drained}", report.move_id, report.attempt)?;
         }
-        let more = self.reports - self.latest.len() as i64;
+        let more = self.reports.unsigned_abs().saturating_sub(self.latest.len() as u64);
         if more > 0 {
             writeln!(out, "    and {more} earlier reports")?;
         }

@@ -13,7 +13,7 @@ use crate::postgres::{Database, DatabaseFault, DatabaseUrl, Limits};
 const LIMITS: Limits = Limits {
     connections: 1,
     connect_timeout: Duration::from_secs(5),
-    statement_timeout: Duration::from_secs(600),
+    statement_timeout: Duration::from_mins(10),
 };
 
 /// One jurisdiction's register, as configured.

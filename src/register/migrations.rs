@@ -5,6 +5,8 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 
+use super::hexadecimal;
+
 /// One version.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Migration {
@@ -48,7 +50,7 @@ impl Migration {
     /// Of its text, in hex.
     pub(super) fn checksum(&self) -> String {
         let text = self.parts.concat();
-        digest(&SHA256, text.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        hexadecimal(digest(&SHA256, text.as_bytes()).as_ref())
     }
 }
 

@@ -39,7 +39,7 @@ struct Found {
 
 #[derive(Debug, Serialize)]
 struct Version {
-    version: i32,
+    number: i32,
     name: String,
     applied_at: String,
 }
@@ -56,7 +56,7 @@ struct Home {
 #[derive(Debug, Serialize)]
 struct Key {
     kind: &'static str,
-    key_id: String,
+    id: String,
     /// As the register has it.
     current: bool,
     configured: bool,
@@ -67,7 +67,7 @@ struct Key {
 struct Rows {
     kind: &'static str,
     state: String,
-    rows: i64,
+    count: i64,
 }
 
 /// Looks at every register; one that can't be asked is a problem, and the others are looked at all the same.
@@ -102,7 +102,7 @@ async fn look(
     }
     let versions: Vec<Version> = there
         .into_iter()
-        .map(|one| Version { version: one.version, name: one.name, applied_at: one.at })
+        .map(|one| Version { number: one.version, name: one.name, applied_at: one.at })
         .collect();
     let mut found = Found { address: session.address.clone(), versions, ..Found::default() };
     if found.versions.is_empty() {
@@ -115,7 +115,7 @@ async fn look(
     let rows = session.client.query(counted, &[]).await.map_err(|error| session.fault(&error))?;
     found.rows = rows
         .iter()
-        .map(|row| Rows { kind: numbered(row.get(0)), state: row.get(1), rows: row.get(2) })
+        .map(|row| Rows { kind: numbered(row.get(0)), state: row.get(1), count: row.get(2) })
         .collect();
     let gateways = "SELECT count(*) FROM residency.gateway WHERE NOT forgotten";
     let row = session.client.query_one(gateways, &[]).await.map_err(|error| session.fault(&error))?;
@@ -168,14 +168,14 @@ async fn key_rows(
     let mut found = Vec::new();
     for row in rows {
         let kind = numbered(row.get(0));
-        let key_id: String = row.get(1);
+        let id: String = row.get(1);
         let configured =
-            KINDS.iter().any(|one| kind_name(*one) == kind && keys.ids(*one).contains(&key_id.as_str()));
-        found.push(Key { kind, key_id, current: row.get(2), configured, rows: row.get(3) });
+            KINDS.iter().any(|one| kind_name(*one) == kind && keys.ids(*one).contains(&id.as_str()));
+        found.push(Key { kind, id, current: row.get(2), configured, rows: row.get(3) });
     }
     for kind in KINDS {
         for id in keys.ids(kind) {
-            if !found.iter().any(|key| key.kind == kind_name(kind) && key.key_id == id) {
+            if !found.iter().any(|key| key.kind == kind_name(kind) && key.id == id) {
                 problems.push(format!(
                     "the configured {} key {id} is not in it: `schema apply`",
                     kind_name(kind)
@@ -187,7 +187,7 @@ async fn key_rows(
         problems.push(format!(
             "{} rows are under {} key {}, which is not configured: no gateway finds them; `table import` writes them under the \
              current key, `table prune --key {}` drops these",
-            key.rows, key.kind, key.key_id, key.key_id
+            key.rows, key.kind, key.id, key.id
         ));
     }
     Ok(found)
@@ -220,7 +220,7 @@ impl Found {
     fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "  database  {}", self.address)?;
         for one in &self.versions {
-            writeln!(out, "  version   {} ({}), applied {} UTC", one.version, one.name, one.applied_at)?;
+            writeln!(out, "  version   {} ({}), applied {} UTC", one.number, one.name, one.applied_at)?;
         }
         if let Some(home) = &self.home {
             let read_only = if home.read_only { ", read-only" } else { "" };
@@ -233,10 +233,10 @@ impl Found {
         }
         for key in &self.keys {
             let current = if key.current { "current" } else { "other" };
-            writeln!(out, "  key       {} {} ({current}): {} rows", key.kind, key.key_id, key.rows)?;
+            writeln!(out, "  key       {} {} ({current}): {} rows", key.kind, key.id, key.rows)?;
         }
         for rows in &self.rows {
-            writeln!(out, "  rows      {} {}: {}", rows.kind, rows.state, rows.rows)?;
+            writeln!(out, "  rows      {} {}: {}", rows.kind, rows.state, rows.count)?;
         }
         writeln!(out, "  gateways  {}", self.gateways)
     }

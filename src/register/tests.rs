@@ -23,7 +23,7 @@ mod schema;
 mod versions;
 
 /// Enough for a busy machine; a test that gets here has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[derive(Parser)]
 struct Line {
@@ -103,7 +103,7 @@ impl Databases {
         let outcome = perform(command, &Environment::default(), &mut out).await;
         let mut told = String::from_utf8(out).expect("UTF-8");
         let code = outcome.unwrap_or_else(|fault| {
-            told.push_str(&format!("FAULT {fault}\n"));
+            told = format!("{told}FAULT {fault}\n");
             ExitCode::FAILURE
         });
         (code, self.made_equal(&told))

@@ -50,6 +50,13 @@ pub enum TooLow {
     Timeline { found: Timeline, known: Timeline },
 }
 
+impl Cursor {
+    /// From it on nothing had begun when this was taken.
+    pub(super) fn xmax(&self) -> u64 {
+        self.snapshot.split(':').nth(1).and_then(|xmax| xmax.parse().ok()).unwrap_or(u64::MAX)
+    }
+}
+
 impl Height {
     /// Whether a register that stands at `found` may be believed by who knows this one. Timelines of different clusters do
     /// not compare: there the generation alone decides.

@@ -108,8 +108,9 @@ impl RegisterKey {
     fn derive(label: &[u8], secret: &Secret) -> Self {
         let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.expose()), label);
         let key = hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref());
-        let id = hmac::sign(&key, ID).as_ref()[..4].iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { key, id: KeyId(id) }
+        let id = hmac::sign(&key, ID);
+        let id = u32::from_be_bytes(id.as_ref()[..4].try_into().expect("a tag has 32 bytes"));
+        Self { key, id: KeyId(format!("{id:08x}")) }
     }
 
     pub fn id(&self) -> &KeyId {
@@ -233,7 +234,7 @@ mod tests {
     #[test]
     fn hashes_are_what_they_are_said_to_be() {
         let keys = RegisterKeys::new((&secret("key"), None), (&secret("key"), None));
-        let hex = |key: SubjectKey| key.0.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let hex = |SubjectKey(key)| format!("{:032x}", u128::from_be_bytes(key));
         assert_eq!(hex(keys.subject("user-1")[0]), "b1cac5d55ede8ccb8c83bce9127525d5");
         assert_eq!(hex(keys.identifier(" Ann@example.com")[0]), "1b049803d01c7c12dff8999af056fda6");
         assert_eq!(keys.subjects.current().id().as_str(), "5d39f4ff");

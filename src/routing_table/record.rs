@@ -40,7 +40,9 @@ impl Names {
 pub(super) fn put_rows(bytes: &mut Vec<u8>, rows: &Rows) {
     let rows = rows.as_slice();
     bytes.push(u8::try_from(rows.len()).expect("one of a register, and there are at most 64"));
-    rows.iter().for_each(|row| put_row(bytes, row));
+    for row in rows {
+        put_row(bytes, row);
+    }
 }
 
 pub(super) fn put_row(bytes: &mut Vec<u8>, row: &RegisterEntry) {

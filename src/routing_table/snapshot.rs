@@ -151,7 +151,6 @@ impl SnapshotFile {
         let length = file.metadata()?.len();
         let mut input = Hashed { inner: file, digest: Context::new(&SHA256) };
         let read = read(&mut input, length, topology, keys, outside);
-        // An altered head may look like one of other keys: first of all the file has to be what was written.
         match read {
             Err(SnapshotFault::Unreadable(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 Err(SnapshotFault::Torn("it ends early"))
@@ -190,8 +189,12 @@ fn write(
     table.overlay.iter().for_each(|(key, rows)| changed.insert(*key, rows.clone()));
 
     let (mut word_bytes, mut story_bytes, mut change_bytes) = (Vec::new(), Vec::new(), Vec::new());
-    words.iter().for_each(|word| record::put_row(&mut word_bytes, &word.entry()));
-    stories.iter().for_each(|rows| record::put_rows(&mut story_bytes, rows));
+    for word in words {
+        record::put_row(&mut word_bytes, &word.entry());
+    }
+    for rows in stories {
+        record::put_rows(&mut story_bytes, rows);
+    }
     for (key, rows) in changed.iter() {
         change_bytes.extend_from_slice(&key.0);
         record::put_rows(&mut change_bytes, rows);

@@ -194,7 +194,7 @@ async fn a_reload_loses_nothing_that_others_change_meanwhile() {
     let mut load = RegisterLoad::new(us, 0);
     let mut kept: Vec<_> = (0..20).map(key).collect();
     kept.sort();
-    kept.iter().for_each(|key| assert!(load.push(*key, home(us, 2))));
+    assert!(kept.iter().all(|key| load.push(*key, home(us, 2))));
     let change = |number| Change { register: eu, key: key(number), entry: Some(home(eu, 3)) };
     tokio::join!(biased; writer.reload(load, Vec::new()), async {
         // The reload has frozen the overlay and waits for its thread.

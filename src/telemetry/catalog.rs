@@ -167,6 +167,33 @@ pub(super) static INTROSPECTION_DURATION: Family = Family {
     help: "Time from a question to an issuer about a token to its answer or its end without one.",
 };
 
+// Reading one's own writes.
+pub(super) static POSITION_WRITES: Family = counter(
+    "residency_position_writes_total",
+    &["outcome"],
+    "Writes, by how their position was found: learned from the primary, said by the api; or not: streamed, failed, lost, unknown.",
+);
+pub(super) static POSITION_WAITS: Family = counter(
+    "residency_position_waits_total",
+    &["outcome"],
+    "Reads that waited for this region's replica: caught-up, or still behind when their time was over.",
+);
+pub(super) static POSITION_HOME: Family = counter(
+    "residency_position_home_total",
+    &["reason"],
+    "Reads that only the home may answer, or that went there: behind, pinned, unverified, foreign.",
+);
+pub(super) static POSITION_FAULTS: Family = counter(
+    "residency_position_faults_total",
+    &["fault"],
+    "Positions that are none: malformed, signature, cluster (of a client's token), api (of an API's header).",
+);
+pub(super) static POSITION_QUERIES: Family = counter(
+    "residency_position_queries_total",
+    &["jurisdiction", "result"],
+    "Questions to this region's database for its position: it answered as primary or as replica, or failed.",
+);
+
 // Control plane.
 pub(super) static REPLICATION_LAG: Family = gauge(
     "residency_replication_lag_seconds",
@@ -219,6 +246,36 @@ pub(super) static CERTIFICATE_EXPIRY: Family = gauge(
     "residency_certificate_expiry_timestamp_seconds",
     &["certificate"],
     "When a loaded certificate (public, internal, or the file of another public one) expires, seconds since the epoch.",
+);
+pub(super) static REGISTER_ENTRIES: Family = gauge(
+    "residency_register_entries",
+    &["jurisdiction"],
+    "Rows of the jurisdiction's register in this gateway's routing table.",
+);
+pub(super) static REGISTER_STALENESS: Family = gauge(
+    "residency_register_staleness_seconds",
+    &["jurisdiction"],
+    "Time since the jurisdiction's register was known to be read to its end; left out until it was.",
+);
+pub(super) static REGISTER_RELOADS: Family = counter(
+    "residency_register_reloads_total",
+    &["jurisdiction", "reason"],
+    "Times a register was read whole: first, or since its cluster, its timeline, its server's start or its file changed.",
+);
+pub(super) static REGISTER_ALARMS: Family = counter(
+    "residency_register_alarms_total",
+    &["jurisdiction", "alarm"],
+    "Registers refused: of a lower generation or timeline than known, of another jurisdiction, under other keys, or an unusable file.",
+);
+pub(super) static REGISTER_ROWS_REFUSED: Family = counter(
+    "residency_register_rows_refused_total",
+    &["jurisdiction", "fault"],
+    "Rows of registers that name an unknown jurisdiction or state or can't be read, each time they are read.",
+);
+pub(super) static TABLE_SNAPSHOTS_REFUSED: Family = counter(
+    "residency_table_snapshots_refused_total",
+    &["reason"],
+    "Snapshots of the routing table that could not be read, were damaged or foreign, or could not be written.",
 );
 pub(super) static CONFIG_GENERATION: Family =
     gauge("residency_config_generation", &[], "How many configurations this process has applied.");
@@ -292,6 +349,11 @@ pub static ALL: &[&Family] = &[
     &JWKS_LAST_SUCCESS,
     &INTROSPECTIONS,
     &INTROSPECTION_DURATION,
+    &POSITION_WRITES,
+    &POSITION_WAITS,
+    &POSITION_HOME,
+    &POSITION_FAULTS,
+    &POSITION_QUERIES,
     &REPLICATION_LAG,
     &DATABASE_UP,
     &DATABASE_ROLE,
@@ -303,6 +365,12 @@ pub static ALL: &[&Family] = &[
     &ENDPOINT_UP,
     &ENDPOINT_SET_ASIDE,
     &CERTIFICATE_EXPIRY,
+    &REGISTER_ENTRIES,
+    &REGISTER_STALENESS,
+    &REGISTER_RELOADS,
+    &REGISTER_ALARMS,
+    &REGISTER_ROWS_REFUSED,
+    &TABLE_SNAPSHOTS_REFUSED,
     &CONFIG_GENERATION,
     &CONFIG_RELOADS,
     &CONFIG_LAST_SUCCESS,

@@ -31,6 +31,13 @@ pub struct ControlMetrics {
     jwks_last_success: GaugeVec,
     introspections: IntCounterVec,
     introspection_duration: HistogramVec,
+    position_queries: IntCounterVec,
+    register_entries: IntGaugeVec,
+    register_staleness: GaugeVec,
+    register_reloads: IntCounterVec,
+    register_alarms: IntCounterVec,
+    register_rows_refused: IntCounterVec,
+    snapshots_refused: IntCounterVec,
     config_generation: IntGauge,
     config_reloads: IntCounterVec,
     config_last_success: IntGauge,
@@ -83,6 +90,13 @@ impl ControlMetrics {
             jwks_last_success: gauges(&catalog::JWKS_LAST_SUCCESS)?,
             introspections: counters(&catalog::INTROSPECTIONS)?,
             introspection_duration: registered(registry, introspection_duration)?,
+            position_queries: counters(&catalog::POSITION_QUERIES)?,
+            register_entries: integers(&catalog::REGISTER_ENTRIES)?,
+            register_staleness: gauges(&catalog::REGISTER_STALENESS)?,
+            register_reloads: counters(&catalog::REGISTER_RELOADS)?,
+            register_alarms: counters(&catalog::REGISTER_ALARMS)?,
+            register_rows_refused: counters(&catalog::REGISTER_ROWS_REFUSED)?,
+            snapshots_refused: counters(&catalog::TABLE_SNAPSHOTS_REFUSED)?,
             config_generation: registered(registry, generation)?,
             config_reloads: counters(&catalog::CONFIG_RELOADS)?,
             config_last_success: registered(registry, last_success)?,
@@ -165,6 +179,43 @@ impl ControlMetrics {
         self.introspection_duration.with_label_values(&[issuer]).observe(took.as_secs_f64());
     }
 
+    /// This region's database of a jurisdiction was asked for its position; `result` is one of a fixed few words.
+    pub fn position_asked(&self, jurisdiction: &str, result: &str) {
+        self.position_queries.with_label_values(&[jurisdiction, result]).inc();
+    }
+
+    /// A jurisdiction's register: how many of its rows are in the table, and for how long it has not been known to be current.
+    pub fn register(&self, jurisdiction: &str, entries: usize, staleness: Option<Duration>) {
+        let entries = i64::try_from(entries).unwrap_or(i64::MAX);
+        self.register_entries.with_label_values(&[jurisdiction]).set(entries);
+        match staleness {
+            Some(staleness) => {
+                self.register_staleness.with_label_values(&[jurisdiction]).set(staleness.as_secs_f64());
+            }
+            None => forget(self.register_staleness.remove_label_values(&[jurisdiction])),
+        }
+    }
+
+    /// A register was read whole; `reason` is one of a fixed few words.
+    pub fn register_reloaded(&self, jurisdiction: &str, reason: &str) {
+        self.register_reloads.with_label_values(&[jurisdiction, reason]).inc();
+    }
+
+    /// A register is refused; `alarm` is one of a fixed few words.
+    pub fn register_alarm(&self, jurisdiction: &str, alarm: &str) {
+        self.register_alarms.with_label_values(&[jurisdiction, alarm]).inc();
+    }
+
+    /// A row of a register is refused; `fault` is one of a fixed few words.
+    pub fn register_row_refused(&self, jurisdiction: &str, fault: &str) {
+        self.register_rows_refused.with_label_values(&[jurisdiction, fault]).inc();
+    }
+
+    /// The routing table's snapshot could not be used, or not be written; `reason` is one of a fixed few words.
+    pub fn snapshot_refused(&self, reason: &str) {
+        self.snapshots_refused.with_label_values(&[reason]).inc();
+    }
+
     /// A call of the control API was answered; `result` is `ok` or a code. Calls are rare, and no client's request is one.
     pub fn control_call(&self, call: &str, result: &str) {
         self.control_calls.with_label_values(&[call, result]).inc();
@@ -202,6 +253,8 @@ impl ControlMetrics {
         self.read_only.reset();
         self.peer_up.reset();
         self.endpoint_up.reset();
+        self.register_entries.reset();
+        self.register_staleness.reset();
         self.certificate_expiry.reset();
         self.jwks_last_success.reset();
     }

@@ -5,6 +5,8 @@
 //!   the number of series is known at start.
 //! - Counting uses indices alone; names are looked up at scrape.
 
+use super::catalog::{self, Family};
+
 /// The value of a jurisdiction or region label for a request that has none.
 pub(super) const NONE: &str = "none";
 
@@ -98,6 +100,87 @@ impl UpstreamFailure {
             Self::Timeout => "timeout",
             Self::Reset => "reset",
             Self::Protocol => "protocol",
+        }
+    }
+}
+
+/// What became of a request in the matter of reading one's own writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum PositionEvent {
+    /// A write's position was asked for and learned.
+    Learned,
+    /// The API said it.
+    SaidByApi,
+    /// The answer's length was not known when its head went out: something may still be written.
+    Streamed,
+    /// The API answered 5xx.
+    Failed,
+    /// No answer came.
+    Lost,
+    /// The primary did not say where it was, in time.
+    Unknown,
+    /// A read waited, and its replica had the position then.
+    CaughtUp,
+    /// It waited in vain.
+    Behind,
+    /// A read goes home because no replica near has its position.
+    HomeBehind,
+    /// Because its client, or what is remembered of it, is pinned.
+    HomePinned,
+    /// Because what its client brought does not verify.
+    HomeUnverified,
+    /// Because the client's position is one of another jurisdiction, or of another cluster.
+    HomeForeign,
+    /// A client's token is no token.
+    Malformed,
+    /// Its signature does not hold.
+    Signature,
+    /// It is of another cluster.
+    Cluster,
+    /// What an API said is no position.
+    Api,
+}
+
+impl PositionEvent {
+    pub(super) const ALL: [Self; 16] = [
+        Self::Learned,
+        Self::SaidByApi,
+        Self::Streamed,
+        Self::Failed,
+        Self::Lost,
+        Self::Unknown,
+        Self::CaughtUp,
+        Self::Behind,
+        Self::HomeBehind,
+        Self::HomePinned,
+        Self::HomeUnverified,
+        Self::HomeForeign,
+        Self::Malformed,
+        Self::Signature,
+        Self::Cluster,
+        Self::Api,
+    ];
+
+    /// Where it is counted.
+    pub(super) const fn place(self) -> (&'static Family, &'static str) {
+        match self {
+            Self::Learned => (&catalog::POSITION_WRITES, "learned"),
+            Self::SaidByApi => (&catalog::POSITION_WRITES, "api"),
+            Self::Streamed => (&catalog::POSITION_WRITES, "streamed"),
+            Self::Failed => (&catalog::POSITION_WRITES, "failed"),
+            Self::Lost => (&catalog::POSITION_WRITES, "lost"),
+            Self::Unknown => (&catalog::POSITION_WRITES, "unknown"),
+            Self::CaughtUp => (&catalog::POSITION_WAITS, "caught-up"),
+            Self::Behind => (&catalog::POSITION_WAITS, "behind"),
+            Self::HomeBehind => (&catalog::POSITION_HOME, "behind"),
+            Self::HomePinned => (&catalog::POSITION_HOME, "pinned"),
+            Self::HomeUnverified => (&catalog::POSITION_HOME, "unverified"),
+            Self::HomeForeign => (&catalog::POSITION_HOME, "foreign"),
+            Self::Malformed => (&catalog::POSITION_FAULTS, "malformed"),
+            Self::Signature => (&catalog::POSITION_FAULTS, "signature"),
+            Self::Cluster => (&catalog::POSITION_FAULTS, "cluster"),
+            Self::Api => (&catalog::POSITION_FAULTS, "api"),
         }
     }
 }

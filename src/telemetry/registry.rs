@@ -43,6 +43,10 @@ static FROM_WORKERS: &[&Family] = &[
     &catalog::TOKEN_CACHE_LOOKUPS,
     &catalog::TOKEN_CACHE_ENTRIES,
     &catalog::TOKEN_FAULTS,
+    &catalog::POSITION_WRITES,
+    &catalog::POSITION_WAITS,
+    &catalog::POSITION_HOME,
+    &catalog::POSITION_FAULTS,
     &catalog::ACCESS_LOG_LINES,
 ];
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::cells::Cells;
 use super::labels::{
-    Access, Decision, HoldOutcome, Labels, NONE, STATUS_CLASSES, UpstreamFailure, status_class,
+    Access, Decision, HoldOutcome, Labels, NONE, PositionEvent, STATUS_CLASSES, UpstreamFailure, status_class,
 };
 use super::totals::Totals;
 use super::{catalog, histogram};
@@ -76,6 +76,7 @@ struct Layout {
     refusals: usize,
     unlawful: usize,
     token_faults: usize,
+    positions: usize,
     end: usize,
 }
 
@@ -89,8 +90,9 @@ impl Layout {
         let refusals = requests + jurisdictions * REQUESTS_PER_JURISDICTION;
         let unlawful = refusals + jurisdictions * labels.refusals.len();
         let token_faults = unlawful + jurisdictions;
-        let end = token_faults + labels.token_faults.len();
-        Self { holds, upstreams, durations, requests, refusals, unlawful, token_faults, end }
+        let positions = token_faults + labels.token_faults.len();
+        let end = positions + PositionEvent::ALL.len();
+        Self { holds, upstreams, durations, requests, refusals, unlawful, token_faults, positions, end }
     }
 }
 
@@ -190,6 +192,11 @@ impl WorkerMetrics {
         }
     }
 
+    /// Something happened in the matter of reading one's own writes.
+    pub fn position(&self, event: PositionEvent) {
+        self.cells.add(self.layout.positions + event as usize, 1);
+    }
+
     /// A new connection to `region` (its API endpoints if it is the own one, else its gateway).
     pub fn upstream_opened(&self, region: usize) {
         self.cells.add(self.upstream_cell(region, OPENED), 1);
@@ -243,6 +250,10 @@ impl WorkerMetrics {
         }
         for (fault, name) in self.labels.token_faults.iter().enumerate() {
             add(&catalog::TOKEN_FAULTS, &[name], self.layout.token_faults + fault);
+        }
+        for event in PositionEvent::ALL {
+            let (family, value) = event.place();
+            add(family, &[value], self.layout.positions + event as usize);
         }
         for (region, name) in self.labels.regions.iter().map(String::as_str).chain([NONE]).enumerate() {
             self.add_upstream_to(totals, region, name);

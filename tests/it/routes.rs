@@ -190,7 +190,10 @@ async fn a_script_of_a_known_origin_can_read_a_refusal() {
     refused.expect_problem(401, "token-missing");
     assert_eq!(readable_by(&refused), Some(APP));
     assert_eq!(refused.head.get("access-control-allow-credentials"), Some("true"));
-    assert_eq!(refused.head.get("access-control-expose-headers"), Some("x-request-id, retry-after"));
+    assert_eq!(
+        refused.head.get("access-control-expose-headers"),
+        Some("x-request-id, retry-after, residency-position")
+    );
     assert_eq!(refused.head.get("vary"), Some("origin"));
     for (origin, path, expect) in [
         ("https://evil.com", "/orders", None),
@@ -253,7 +256,10 @@ async fn a_preflight_is_the_apis_unless_no_api_can_answer_it() {
     assert_eq!((answered.status(), answered.body.len()), (204, 0));
     assert_eq!(readable_by(&answered), Some(APP));
     assert_eq!(answered.head.get("access-control-allow-methods"), Some("DELETE"));
-    assert_eq!(answered.head.get("access-control-allow-headers"), Some("authorization, content-type"));
+    assert_eq!(
+        answered.head.get("access-control-allow-headers"),
+        Some("authorization, content-type, residency-position")
+    );
     assert_eq!(answered.head.get("access-control-max-age"), Some("60"));
     // So that this comes, and can be read.
     let refused = gateway.send(&from_app("DELETE /pages").token(&token("us"))).await;

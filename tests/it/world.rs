@@ -7,6 +7,8 @@
 mod control;
 mod databases;
 mod outages;
+mod positions;
+mod promotion;
 mod routing;
 mod shared;
 mod sockets;
@@ -48,9 +50,15 @@ behaviours! {
         databases::a_killed_replica_fails_and_its_reads_go_elsewhere,
         databases::a_killed_primary_stops_writes_and_not_reads,
         databases::a_killed_redis_fails_full_health_only,
+        positions::a_write_is_read_back_from_wherever_it_has_arrived,
+        positions::an_edge_remembers_who_keeps_no_token,
+        positions::a_token_that_does_not_verify_goes_home_and_comes_back_whole,
+        positions::nobody_is_shown_an_older_state_while_the_home_is_away,
+        positions::a_replica_that_hears_nothing_is_not_read_by_who_has_written,
         control::a_jurisdiction_is_closed_to_writes_and_opened_as_an_act,
         outages::a_home_that_is_away_is_a_warning_elsewhere,
         outages::with_all_of_the_eu_cut_off_its_data_stays_there,
+        outages::a_region_that_goes_silent_is_not_waited_for,
         outages::a_killed_api_process_is_made_up_for_by_the_other,
         outages::a_killed_gateway_takes_its_region_out_and_brings_it_back,
         outages::a_reload_under_load_refuses_nobody;

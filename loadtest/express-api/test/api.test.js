@@ -169,6 +169,7 @@ describe('the API', { skip: missing, timeout: 180_000 }, () => {
   test('the primary asked for, a standby found: 503 for writes and reads', async () => {
     const { status, body, headers: sent } = await call(replica, 'POST', '/orders', remote('write', 'primary', user.id), { item: 'Desk' })
     assert.deepEqual([status, body.code, sent.get('retry-after')], [503, 'database-read-only', '1'])
+    assert.equal(sent.get('residency-fault'), 'read-only', 'the gateway learns of it')
     assert.match(body.detail, /database of eu in eu-nuremberg .*Remedy: promote it/)
     assert.deepEqual(await problem(replica, 'GET', '/me', remote('read', 'primary', user.id)), [503, 'database-read-only'])
     assert.ok(replica.events.some(({ code, cause }) => code === 'database-read-only' && cause === '25006'))

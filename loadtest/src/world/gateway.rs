@@ -104,6 +104,7 @@ impl Gateways<'_> {
              \"POST /login\" = { identifier = \"json:/email\", country = \"json:/billing/country\", \
              jurisdiction = \"us\" }\n\
              \"POST /search\" = { access = \"read\" }\n\"GET /live\" = { access = \"write\" }\n\n\
+             [position]\nkey = \"env:POSITION_KEY\"\n\n\
              [log]\nlevel = \"info\"\naccess = \"env:ACCESS_LOG\"\n",
         );
         text
@@ -197,6 +198,8 @@ impl Gateways<'_> {
             ("REDIS_URL".into(), format!("redis://{}/", at(Port::Redis))),
         ];
         env.push(("JWKS".into(), self.jwks(region)?));
+        // One key for all, as long as the world is one.
+        env.push(("POSITION_KEY".into(), format!("positions of the world in slot {:03}", self.slot)));
         for other in Region::ALL {
             let address = links.address(region, other, Port::GatewayInternal);
             env.push((format!("GATEWAY_{}", other.env_name()), address.to_string()));

@@ -86,7 +86,7 @@ fn every_section_arrives() {
     };
     let some = |texts: [&str; 3]| texts.map(|text| (!text.is_empty()).then(|| text.to_owned()));
     let (own, other) = (b"https://app.example.com", b"https://app.example.org");
-    let usual = some(["https://app.example.com", "true", "x-request-id, retry-after"]);
+    let usual = some(["https://app.example.com", "true", "x-request-id, retry-after, residency-position"]);
     assert_eq!(readable(None, own), usual);
     assert_eq!(
         readable(Some(rule("POST", "/search")), own),
@@ -94,7 +94,10 @@ fn every_section_arrives() {
         "a route without its own takes all of it"
     );
     assert_eq!(readable(None, other), some(["", "", ""]));
-    assert_eq!(readable(Some(rule("GET", "/public/x")), other), some(["*", "", "x-request-id, retry-after"]));
+    assert_eq!(
+        readable(Some(rule("GET", "/public/x")), other),
+        some(["*", "", "x-request-id, retry-after, residency-position"])
+    );
     assert_eq!(readable(Some(rule("GET", "/internal/x")), own), some(["", "", ""]));
 
     assert_eq!(config.timeouts.first_byte, Duration::from_secs(5));

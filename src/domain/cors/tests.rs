@@ -28,7 +28,7 @@ fn a_refusal_can_be_read_by_whoever_may() {
             &[
                 "access-control-allow-origin: https://app.acme.com",
                 "access-control-allow-credentials: true",
-                "access-control-expose-headers: x-request-id, retry-after",
+                "access-control-expose-headers: x-request-id, retry-after, residency-position",
                 "vary: origin",
             ][..],
         ),
@@ -37,7 +37,7 @@ fn a_refusal_can_be_read_by_whoever_may() {
             &[
                 "access-control-allow-origin: https://a.b.acme.dev:8443",
                 "access-control-allow-credentials: true",
-                "access-control-expose-headers: x-request-id, retry-after",
+                "access-control-expose-headers: x-request-id, retry-after, residency-position",
                 "vary: origin",
             ],
         ),
@@ -51,7 +51,10 @@ fn a_refusal_can_be_read_by_whoever_may() {
     let anyone = cors(&["*"], false);
     assert_eq!(
         shown(&anyone.headers_for(Some(b"https://any.com"))),
-        ["access-control-allow-origin: *", "access-control-expose-headers: x-request-id, retry-after"]
+        [
+            "access-control-allow-origin: *",
+            "access-control-expose-headers: x-request-id, retry-after, residency-position"
+        ]
     );
     assert_eq!(shown(&anyone.headers_for(None)), [""; 0]);
     let off = Cors::new(CorsSpec::default()).expect("nothing fits together");
@@ -68,8 +71,8 @@ fn what_is_exposed_is_said_once() {
         };
         Cors::new(spec).expect("no credentials").expose.into_string()
     };
-    assert_eq!(expose(&[]), "retry-after");
-    assert_eq!(expose(&["retry-after", "x"]), "retry-after, x");
+    assert_eq!(expose(&[]), "retry-after, residency-position");
+    assert_eq!(expose(&["retry-after", "x"]), "retry-after, x, residency-position");
     assert_eq!(expose(&["*"]), "*");
 }
 
@@ -186,7 +189,7 @@ fn a_preflight_that_no_api_can_answer() {
             "access-control-allow-origin: https://app.acme.com",
             "access-control-allow-credentials: true",
             "access-control-allow-methods: DELETE",
-            "access-control-allow-headers: authorization, content-type",
+            "access-control-allow-headers: authorization, content-type, residency-position",
             "access-control-max-age: 60",
             "vary: origin, access-control-request-method, access-control-request-headers",
         ]

@@ -145,6 +145,40 @@ fn a_lagging_replica_is_passed_over_while_a_fresh_one_lives() {
 }
 
 #[test]
+fn a_read_goes_only_where_its_own_writes_are() {
+    let topology = reference(Mode::Enforce);
+    let region = |name: &str| topology.region(name).expect("a region");
+    let without = |name: &str| RegionSet::ALL.without(region(name));
+    let us = Location::Jurisdiction(topology.jurisdiction("us").expect("us"));
+    let nowhere = RegionSet::EMPTY;
+    for (at, entry, caught_up, down, expect) in [
+        ("ap-singapore", Entry::Edge, without("ap-singapore"), None, Ok("eu-frankfurt")),
+        ("ap-singapore", Entry::Edge, nowhere, None, Ok("us-east")),
+        ("us-east", Entry::Edge, nowhere, None, Ok("us-east")),
+        ("ap-singapore", Entry::Edge, without("ap-singapore"), Some("us-east"), Ok("eu-frankfurt")),
+        ("ap-singapore", Entry::Edge, nowhere, Some("us-east"), Err(Refusal::PositionUnavailable)),
+        ("ap-singapore", Entry::Hop, without("ap-singapore"), None, Err(Refusal::Behind)),
+        ("us-east", Entry::Hop, nowhere, None, Ok("us-east")),
+        ("ap-singapore", Entry::Hop, nowhere, Some("ap-singapore"), Err(Refusal::NoLawfulReplica)),
+    ] {
+        let mut liveness = Liveness::assumed(&topology);
+        if let Some(down) = down {
+            liveness = liveness.without_region(region(down));
+        }
+        let (access, reads, unreachable) = (Access::Read, Reads::Nearest, RegionSet::EMPTY);
+        let caught_up = Some(caught_up);
+        let question =
+            Question { at: region(at), entry, location: us, access, reads, caught_up, unreachable };
+        let got = match decide(&topology, &liveness, &question) {
+            Decision::Forward(permit) => Ok(topology.region_name(permit.destination())),
+            Decision::Hold => panic!("nothing moves"),
+            Decision::Refuse(refusal) => Err(refusal),
+        };
+        assert_eq!(got, expect, "at {at} ({entry:?}), caught up: {caught_up:?}, down: {down:?}");
+    }
+}
+
+#[test]
 fn observing_forwards_here_and_says_what_enforcing_would_have_done() {
     let topology = reference(Mode::Observe);
     let at = topology.region("us-east").expect("us-east");

@@ -103,7 +103,9 @@ proptest! {
         let mut now = 0;
         for (which, pause, event) in events {
             now += pause;
-            group.iter_mut().for_each(|one| one.pass(now));
+            for one in &mut group {
+                one.pass(now);
+            }
             let index = which.index(size);
             match event {
                 Event::Answered => group[index].answered(),

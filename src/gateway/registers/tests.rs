@@ -19,24 +19,22 @@ fn jurisdictions() -> [JurisdictionId; 2] {
     ["us", "eu"].map(|name| topology.jurisdiction(name).expect(name))
 }
 
-fn settings(identifiers: &str, previous: Option<&str>) -> RegisterSettings {
+fn keys_of(identifiers: &str, previous: Option<&str>) -> Arc<RegisterKeys> {
     let secret = |text: &str| Secret::new(text.as_bytes());
-    RegisterSettings {
+    Arc::new(keys(&RegisterSettings {
         subject_key: KeyPair { current: secret("subjects"), previous: None },
         identifier_key: KeyPair { current: secret(identifiers), previous: previous.map(secret) },
         snapshot: None,
-        poll: std::time::Duration::from_secs(1),
-        stale_after: std::time::Duration::from_secs(10),
+        poll: Duration::from_secs(1),
+        stale_after: Duration::from_secs(10),
         sources: vec![RegisterSource::None, RegisterSource::None],
-    }
+    }))
 }
 
 #[test]
 fn an_identifier_is_where_its_subject_is_however_it_is_spelled() {
     let [us, eu] = jurisdictions();
-    let before = Registers::new(&settings("old", None), None);
-    let now =
-        Registers { table: Arc::clone(&before.table), ..Registers::new(&settings("new", Some("old")), None) };
+    let (before, now) = (keys_of("old", None), keys_of("new", Some("old")));
     let writer = TableWriter::new();
     let entry = |jurisdiction, state, generation| RegisterEntry {
         state,
@@ -47,7 +45,7 @@ fn an_identifier_is_where_its_subject_is_however_it_is_spelled() {
         floor: None,
         unknown: false,
     };
-    let keys = |registers: &Registers, text: &str| registers.keys.identifier(text)[0];
+    let keys = |keys: &RegisterKeys, text: &str| keys.identifier(text)[0];
     let change = |key, entry: RegisterEntry| Change { register: entry.jurisdiction, key, entry: Some(entry) };
     writer.apply([
         change(keys(&now, "ada@example.org"), entry(eu, EntryState::Home, 1)),
@@ -58,16 +56,17 @@ fn an_identifier_is_where_its_subject_is_however_it_is_spelled() {
         change(keys(&now, "moving@example.org"), entry(us, EntryState::Fenced, 1)),
         change(keys(&now, "void@example.org"), entry(eu, EntryState::Void, 1)),
     ]);
-    now.table.store(writer.table());
+    let table = writer.table();
+    let claimed = Location::Unknown(Refusal::JurisdictionMissing);
     for (text, expect) in [
-        ("ada@example.org", Some(Location::Jurisdiction(eu))),
-        (" Ada@EXAMPLE.org", Some(Location::Jurisdiction(eu))),
-        ("bob@example.org", Some(Location::Jurisdiction(us))),
-        ("moved@example.org", Some(Location::Jurisdiction(eu))),
-        ("moving@example.org", Some(Location::Moving(us))),
-        ("void@example.org", None),
-        ("nobody@example.org", None),
+        ("ada@example.org", Location::Jurisdiction(eu)),
+        (" Ada@EXAMPLE.org", Location::Jurisdiction(eu)),
+        ("bob@example.org", Location::Jurisdiction(us)),
+        ("moved@example.org", Location::Jurisdiction(eu)),
+        ("moving@example.org", Location::Moving(us)),
+        ("void@example.org", claimed),
+        ("nobody@example.org", claimed),
     ] {
-        assert_eq!(now.locate_identifier(text), expect, "{text}");
+        assert_eq!(Placement::of(&table, &now.identifier(text), claimed).location, expect, "{text}");
     }
 }

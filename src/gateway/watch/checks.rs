@@ -100,7 +100,7 @@ impl View {
                 check("replication-lag", status).observed(lag.as_millis() as u64, "ms")
             }
             Lag::Unknown => check("replication-lag", Status::Warn)
-                .output(format!("unknown: the primary in {} does not answer", home)),
+                .output(format!("unknown: the primary in {home} does not answer")),
         });
     }
 }

@@ -107,14 +107,14 @@ impl View {
         match &self.peers[region.index()] {
             None => Said { writable: is_home, readable: true, fresh: true },
             Some((false, _)) => Said { writable: false, readable: false, fresh: false },
-            Some((true, state)) => {
+            Some((true, told)) => {
                 let name = settings.config.topology.jurisdiction_name(jurisdiction);
-                let stale = self.alarms.contains(&(jurisdiction, region, STALE_PRIMARY));
-                state.jurisdictions.iter().find(|said| said.jurisdiction == name).map_or(
+                let is_stale = self.alarms.contains(&(jurisdiction, region, STALE_PRIMARY));
+                told.jurisdictions.iter().find(|said| said.jurisdiction == name).map_or(
                     Said { writable: false, readable: false, fresh: false },
                     |said| Said {
-                        writable: said.writable && is_home && !stale,
-                        readable: said.readable && !stale,
+                        writable: said.writable && is_home && !is_stale,
+                        readable: said.readable && !is_stale,
                         fresh: said.fresh,
                     },
                 )

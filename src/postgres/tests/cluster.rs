@@ -104,6 +104,12 @@ impl Server {
         let _ = fs::remove_file(self.data().join("postmaster.pid"));
     }
 
+    /// Makes a standby a primary of its own; back when it is one.
+    pub(crate) async fn promote(&self) {
+        let promoted = self.sql(&["SELECT pg_promote(true, 60)"]).await;
+        assert_eq!(promoted.as_deref(), Some("t"));
+    }
+
     pub(crate) fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }

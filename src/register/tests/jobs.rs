@@ -211,7 +211,7 @@ async fn keys_are_replaced_step_by_step_and_nothing_is_forgotten() {
     let mut step = async |what: &str, keys: &str, words: &[&str]| {
         let (code, said) = databases.job_with(keys, words).await;
         let code = if code == ExitCode::SUCCESS { "well" } else { "not well" };
-        told.push_str(&format!("---- {what}: {code}\n{said}"));
+        told = format!("{told}---- {what}: {code}\n{said}");
     };
     let us = ["--jurisdiction", "us"];
     let apply = [&["schema", "apply"], &us[..]].concat();

@@ -167,7 +167,7 @@ async fn what_is_not_to_be_touched_is_refused_and_named() {
     let mut refused = async |what: &str, registers: &[(&str, String)], keys: &str, words: &[&str]| {
         let (code, said) = databases.job_at(registers, keys, words).await;
         assert_eq!(code, ExitCode::FAILURE, "{what}");
-        told.push_str(&format!("---- {what}\n{said}"));
+        told = format!("{told}---- {what}\n{said}");
     };
     let alone = |url: &str| [("us", format!("{{ us-east = \"{url}\" }}"))];
     let apply = &["schema", "apply"];

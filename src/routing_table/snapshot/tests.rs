@@ -43,7 +43,7 @@ async fn lively() -> TableWriter {
     let mut load = RegisterLoad::new(us, 0);
     let mut sorted: Vec<SubjectKey> = (0..48).map(key).collect();
     sorted.sort();
-    sorted.iter().for_each(|key| assert!(load.push(*key, home(us, 1))));
+    assert!(sorted.iter().all(|key| load.push(*key, home(us, 1))));
     let moved = |number| Change {
         register: eu,
         key: key(number),
@@ -68,7 +68,9 @@ fn same(a: &Table, b: &Table) {
         assert_eq!(a.rows(&key), b.rows(&key));
     }
     assert_eq!((a.len(), a.moving()), (b.len(), b.moving()));
-    registers().into_iter().for_each(|register| assert_eq!(a.rows_of(register), b.rows_of(register)));
+    for register in registers() {
+        assert_eq!(a.rows_of(register), b.rows_of(register));
+    }
 }
 
 fn saved(writer: &TableWriter) -> (TempDir, SnapshotFile) {
@@ -134,7 +136,7 @@ async fn jurisdictions_are_known_by_name_and_not_by_number() {
 async fn foreign_snapshots_are_refused_each_for_its_reason() {
     let (directory, file) = saved(&lively().await);
     let reason = |topology: &Topology, keys: &RegisterKeys, outside: &[bool]| {
-        file.load(topology, keys, outside).map(|_| "taken").unwrap_or_else(|fault| fault.label())
+        file.load(topology, keys, outside).map_or_else(|fault| fault.label(), |_| "taken")
     };
     assert_eq!(reason(&here(), &keys("a"), &OUTSIDE), "taken");
     assert_eq!(reason(&here(), &keys("b"), &OUTSIDE), "keys");
@@ -148,7 +150,7 @@ async fn foreign_snapshots_are_refused_each_for_its_reason() {
         let beside = SnapshotFile::within(&directory.path().join("other"));
         fs::create_dir_all(directory.path().join("other")).expect("writable");
         fs::write(beside.path(), bytes).expect("writable");
-        beside.load(&here(), &keys("a"), &OUTSIDE).map(|_| "taken").unwrap_or_else(|fault| fault.label())
+        beside.load(&here(), &keys("a"), &OUTSIDE).map_or_else(|fault| fault.label(), |_| "taken")
     };
     assert_eq!(rewrite(&|bytes| bytes[16] = 2), "version");
     assert_eq!(rewrite(&|bytes| bytes.clear()), "torn");

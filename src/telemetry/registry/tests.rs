@@ -67,6 +67,7 @@ fn exercised() -> Metrics {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_001),
     );
     control.introspected("https://auth.acme.com/introspect", "active", Duration::from_millis(3));
+    control.position_asked("eu", "primary");
     control.control_call("GET /v1/table", "ok");
     control.config_applied(1, SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_002));
     metrics

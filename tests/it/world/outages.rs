@@ -76,6 +76,25 @@ pub async fn with_all_of_the_eu_cut_off_its_data_stays_there(world: &World) {
     }
 }
 
+pub async fn a_region_that_goes_silent_is_not_waited_for(world: &World) {
+    let eu = User::new(world, Region::UsEast, Jurisdiction::Eu).await;
+    eu.order(world, Region::UsEast, "tea").await;
+    world.caught_up(Jurisdiction::Eu).await.expect("the standby catches up");
+    world.links().cut_off(&[Region::EuFrankfurt], Fault::Silence);
+    // Both are on their way before anybody knows; what an answer may take is far longer than it takes to know.
+    let (read, write) =
+        tokio::join!(eu.orders(world, Region::UsEast), eu.order(world, Region::UsEast, "more tea"));
+    assert_eq!((read.status.as_u16(), read.header("residency-served-by")), (200, "eu-nuremberg"));
+    assert_eq!((write.status.as_u16(), write.problem().as_deref()), (504, Some("upstream-timeout")));
+    let next = eu.order(world, Region::UsEast, "yet more").await;
+    assert_eq!((next.status.as_u16(), next.problem().as_deref()), (503, Some("home-unavailable")));
+    world.heal_all();
+    becomes("writes go on", (201, None), || {
+        eu.call(world, Region::UsEast, Method::POST, "/orders").json(&serde_json::json!({"item": "x"}))
+    })
+    .await;
+}
+
 pub async fn a_killed_api_process_is_made_up_for_by_the_other(world: &World) {
     let eu = User::new(world, Region::EuFrankfurt, Jurisdiction::Eu).await;
     let process = Service::Api(Region::EuFrankfurt, 1);

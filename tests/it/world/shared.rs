@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{PoisonError, RwLock};
 
 use http::Method;
-use residency_loadtest::world::{Call, Port, Region, World};
+use residency_loadtest::world::{Call, Jurisdiction, Port, Region, World, WorldBuilder};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::harness::{eventually, holds};
@@ -36,9 +36,22 @@ pub fn alone(count: usize, behaviour: impl AsyncFnOnce(&World)) {
     let runtime = runtime();
     let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(behaviour(world))));
     world.heal_all();
+    runtime.block_on(replaying(world));
     runtime.block_on(all_well(world));
     if let Err(panic) = outcome {
         resume_unwind(panic);
+    }
+}
+
+/// Lets every standby go on that was told to stop.
+async fn replaying(world: &World) {
+    for jurisdiction in Jurisdiction::ALL {
+        for &replica in jurisdiction.replicas() {
+            if let Ok(sql) = world.sql(replica, jurisdiction).await {
+                // One that is no standby any more has nothing to go on with.
+                let _ = sql.batch_execute("SELECT pg_wal_replay_resume()").await;
+            }
+        }
     }
 }
 
@@ -70,15 +83,23 @@ pub async fn health_becomes(
 fn start() {
     let mut world = WORLD.write().unwrap_or_else(PoisonError::into_inner);
     if world.is_none() {
-        let express = Path::new(env!("CARGO_MANIFEST_DIR")).join("loadtest/express-api");
-        let builder = World::builder()
-            .gateway_bin(env!("CARGO_BIN_EXE_residency-gateway"))
-            .migrate_bin(env!("CARGO_BIN_EXE_residency-migrate"))
-            .api(residency_loadtest::world::Api::Express(express))
-            .root(Path::new(env!("CARGO_TARGET_TMPDIR")).join("worlds"))
-            .fsync(false);
-        *world = Some(runtime().block_on(builder.start()).expect("the world starts"));
+        *world = Some(runtime().block_on(builder().start()).expect("the world starts"));
     }
+}
+
+/// A world for one test alone, which does to it what can't be undone.
+pub async fn start_own() -> World {
+    builder().start().await.expect("the world starts")
+}
+
+fn builder() -> WorldBuilder {
+    let express = Path::new(env!("CARGO_MANIFEST_DIR")).join("loadtest/express-api");
+    World::builder()
+        .gateway_bin(env!("CARGO_BIN_EXE_residency-gateway"))
+        .migrate_bin(env!("CARGO_BIN_EXE_residency-migrate"))
+        .api(residency_loadtest::world::Api::Express(express))
+        .root(Path::new(env!("CARGO_TARGET_TMPDIR")).join("worlds"))
+        .fsync(false)
 }
 
 fn runtime() -> Runtime {
