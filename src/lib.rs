@@ -2,8 +2,8 @@
 //!
 //! Two programs share this library: `residency-gateway`, the proxy in the path of every request, and
 //! `residency-migrate`, the companion for one-off jobs. Dependencies point down only:
-//! `bin` → applications (`gateway`, `pki`, `promotion`, `register`) → edges (`config`, `auth`, `upstream`, `http1`,
-//! `postgres`, `tls`, `telemetry`, `routing_table`) → `domain`.
+//! `bin` → applications (`gateway`, `pki`, `promotion`, `register`) → edges (`config`, `auth`, `upstream`, `http1`, `postgres`, `tls`,
+//! `telemetry`, `routing_table`) → `domain`.
 pub mod auth;
 pub mod clock;
 pub mod config;

@@ -42,9 +42,10 @@ pub(super) struct Surroundings<'a> {
     pub(super) places: &'a Places<'a>,
     pub(super) topology: Option<&'a Topology>,
     pub(super) groups: &'a UpstreamGroups,
-    /// `token.on_missing`: the jurisdiction of tokens without a claim, and of identifiers that nobody has. Written and of no
-    /// use, it is a fault of its own.
-    pub(super) on_missing: Option<Option<JurisdictionId>>,
+    /// `token.on_missing`: the jurisdiction of tokens without a claim, and of identifiers that nobody has.
+    pub(super) on_missing: Option<JurisdictionId>,
+    /// It is written; of no use, it is a fault of its own.
+    pub(super) has_on_missing: bool,
     /// The region of this gateway, when it is known.
     pub(super) own: Option<&'a str>,
     pub(super) reader: &'a Reader<'a>,
@@ -113,7 +114,7 @@ pub(super) fn table(
     cors: Option<&Arc<Cors>>,
     surroundings: &Surroundings<'_>,
 ) -> RouteTable {
-    let Surroundings { places, topology, groups, on_missing, own, reader } = *surroundings;
+    let Surroundings { places, topology, groups, on_missing, has_on_missing, own, reader } = *surroundings;
     check_countries(&routes, places, reader);
     let mut paths = Vec::with_capacity(routes.len());
     let mut rules = Vec::with_capacity(routes.len());
@@ -124,8 +125,8 @@ pub(super) fn table(
         let is_fixed = jurisdiction.is_some();
         rule.jurisdiction = jurisdiction.and_then(|name| places.jurisdiction(&name, topology, reader));
         if rule.identifier.is_some() && !is_fixed {
-            rule.jurisdiction = on_missing.flatten();
-            if on_missing.is_none() {
+            rule.jurisdiction = on_missing;
+            if !has_on_missing {
                 check_identifier(&path, &rule, reader);
             }
         }

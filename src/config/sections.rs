@@ -107,7 +107,8 @@ impl<'a> Sections<'a> {
             places,
             topology: topology.as_ref(),
             groups: &upstream_groups,
-            on_missing: self.token.on_missing.as_ref().map(|_| on_missing),
+            on_missing,
+            has_on_missing: self.token.on_missing.is_some(),
             own,
             reader,
         };

@@ -129,7 +129,7 @@ impl Call<'_> {
         let topology = &self.settings.config.topology;
         let registers = self.registers()?;
         let AssignCall { subject, jurisdiction, identifiers } =
-            AssignCall::parse(topology, body).map_err(Refused::faults)?;
+            AssignCall::parse(topology, body).map_err(|faults| Refused::faults(&faults))?;
         record.subject = Some(self.settings.hasher.hash(&subject));
         record.jurisdiction = Some(jurisdiction);
         let keys = &registers.keys;
@@ -182,12 +182,13 @@ impl Call<'_> {
 
     async fn read_only(&self, record: &mut Record, name: &str, body: &[u8]) -> Result<Reply, Refused> {
         self.registers()?;
-        let ReadOnlyCall { read_only, reason } = ReadOnlyCall::parse(body).map_err(Refused::faults)?;
+        let ReadOnlyCall { read_only, reason } =
+            ReadOnlyCall::parse(body).map_err(|faults| Refused::faults(&faults))?;
         let topology = &self.settings.config.topology;
         let jurisdiction = topology.jurisdiction(name).ok_or_else(|| {
             let names = topology.jurisdictions().map(|known| topology.jurisdiction_name(known));
             let remedy = format!("is no jurisdiction; there are {}", names.collect::<Vec<_>>().join(", "));
-            Refused::faults(vec![Fault::at("", remedy)])
+            Refused::faults(&[Fault::at("", remedy)])
         })?;
         record.jurisdiction = Some(jurisdiction);
         let by = format!("{} at {}: {reason}", self.program.name, self.program.region);

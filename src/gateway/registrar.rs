@@ -34,9 +34,10 @@ use members::Members;
 const QUEUE: usize = 256;
 const UNDER_WAY: usize = 64;
 
-/// How long another jurisdiction's register has to say what it knows.
-const PATIENCE: Duration = Duration::from_secs(1);
-const LEFT_ALONE: Duration = Duration::from_secs(2);
+/// How long another jurisdiction's register has to say what it knows. A first connection to one on the other side of the world
+/// takes some six round trips before it says anything, which is why there is one from the start.
+const PATIENCE: Duration = Duration::from_secs(2);
+const LEFT_ALONE: Duration = Duration::from_secs(5);
 
 /// The workers' end.
 pub struct Registrar {
@@ -112,15 +113,15 @@ pub(super) async fn serve_forever(gateway: Arc<Gateway>) {
     let taken = gateway.registrar.taken.lock().unwrap_or_else(PoisonError::into_inner).take();
     let Some(mut jobs) = taken else { return };
     let under_way = Arc::new(Semaphore::new(UNDER_WAY));
-    let mut members: Option<Rc<Members>> = None;
+    let settings = gateway.settings();
+    let mut members = Rc::new(Members::open(settings.config.register.as_ref()));
+    tokio::task::spawn_local(Rc::clone(&members).warm_up(settings));
     while let Some(Job { task, answer }) = jobs.recv().await {
         let settings = gateway.settings();
-        let known = members.as_ref().filter(|members| members.are_of(settings.config.register.as_ref()));
-        let current = match known {
-            Some(members) => Rc::clone(members),
-            None => Rc::new(Members::open(settings.config.register.as_ref())),
-        };
-        members = Some(Rc::clone(&current));
+        if !members.are_of(settings.config.register.as_ref()) {
+            members = Rc::new(Members::open(settings.config.register.as_ref()));
+        }
+        let current = Rc::clone(&members);
         let Ok(permit) = Arc::clone(&under_way).acquire_owned().await else { return };
         tokio::task::spawn_local(async move {
             let done = current.perform(&settings, task).await;

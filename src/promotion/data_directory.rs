@@ -39,7 +39,7 @@ impl DataDirectory {
     }
 
     pub(super) fn control_file(&self) -> Result<ControlFile, PromotionFault> {
-        let output = self.run(self.program("pg_controldata").arg("-D").arg(&self.path))?;
+        let output = Self::run(self.program("pg_controldata").arg("-D").arg(&self.path))?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         ControlFile::parse(&text).ok_or_else(|| {
             self.fault(
@@ -93,7 +93,7 @@ impl DataDirectory {
         if let Some(file) = &self.config_file {
             command.arg("-c").arg(format!("config_file={}", file.display()));
         }
-        let output = self.run(&mut command)?;
+        let output = Self::run(&mut command)?;
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
@@ -139,7 +139,7 @@ impl DataDirectory {
     }
 
     /// Runs a program to its end.
-    pub(super) fn run(&self, command: &mut Command) -> Result<Output, PromotionFault> {
+    pub(super) fn run(command: &mut Command) -> Result<Output, PromotionFault> {
         let program = Path::new(command.get_program()).display().to_string();
         let output = command.output().map_err(|error| PromotionFault::Program {
             program: program.clone(),

@@ -30,7 +30,7 @@ pub(super) fn rewind(directory: &DataDirectory, source: &DatabaseUrl) -> Result<
     if let Some(file) = &directory.config_file {
         command.arg("--config-file").arg(file);
     }
-    let rewound = directory.run(&mut command);
+    let rewound = DataDirectory::run(&mut command);
     // Whatever came of it, this must not open.
     directory.make_standby()?;
     rewound.map_err(|fault| {

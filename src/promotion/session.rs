@@ -30,6 +30,8 @@ const LIMITS: Limits = Limits {
 };
 const QUESTION: Duration = Duration::from_secs(8);
 
+/// A receiver that has only asked, and got no answer, counts as having received up to the segment's start: so a standby has
+/// streamed only if it received at least what it has replayed, and not just to a segment's start.
 const FACTS: &str = "SELECT (SELECT system_identifier FROM pg_control_system())::text, recovering, \
      CASE WHEN recovering \
        THEN GREATEST((SELECT received_tli FROM pg_stat_wal_receiver), \
@@ -40,7 +42,8 @@ const FACTS: &str = "SELECT (SELECT system_identifier FROM pg_control_system()):
      CASE WHEN recovering THEN GREATEST(pg_last_wal_replay_lsn(), pg_last_wal_receive_lsn()) \
        ELSE pg_current_wal_insert_lsn() END::text, \
      CASE WHEN recovering THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text, \
-     pg_last_wal_receive_lsn() IS NOT NULL, \
+     COALESCE(pg_last_wal_receive_lsn() >= pg_last_wal_replay_lsn() AND pg_wal_lsn_diff(pg_last_wal_receive_lsn(), '0/0') \
+       % pg_size_bytes(current_setting('wal_segment_size')) <> 0, false), \
      (SELECT latest_end_lsn FROM pg_stat_wal_receiver)::text, \
      to_char(pg_last_xact_replay_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), \
      d.datallowconn, \

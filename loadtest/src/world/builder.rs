@@ -351,9 +351,6 @@ impl WorldBuilder {
             let text = gateways.configuration();
             let text = self.edit.as_ref().map_or(text.clone(), |edit| edit(text));
             fs::write(&gateways.config, &text)?;
-            if text.contains("\n[register]\n") {
-                gateways.registers_applied(&world.links, processes).await?;
-            }
             let mut environments = Vec::new();
             for region in Region::ALL {
                 environments.push((region, gateways.environment(region, &world.links)?));

@@ -18,7 +18,7 @@ use super::{
     client::Call,
     keys::Keys,
     links::Links,
-    postgres::{Clusters, Role},
+    postgres::{Clusters, Role, register_variable},
     process::{Processes, Service, Spec},
     region::{Jurisdiction, Port, Region, round_trip},
 };
@@ -121,7 +121,8 @@ impl Gateways<'_> {
         if self.clusters.is_none() {
             return String::new();
         }
-        let members: Vec<_> = members(jurisdiction)
+        let members: Vec<_> = jurisdiction
+            .members()
             .map(|region| format!("{region} = \"env:{}\"", register_variable(jurisdiction, region)))
             .collect();
         format!("register = {{ {} }}\n", members.join(", "))
@@ -158,22 +159,6 @@ impl Gateways<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Brings both registers up, as whoever looks after the databases does.
-    pub(crate) async fn registers_applied(&self, links: &Links, processes: &Processes) -> Result<()> {
-        let Some(clusters) = self.clusters else { return Ok(()) };
-        let mut apply = Spec::new(self.migrate, self.root, self.root.join("shared/register.log"))
-            .args(["schema", "apply", "--config"])
-            .args([&self.config]);
-        apply.env = self.environment(Region::UsEast, links)?;
-        for jurisdiction in Jurisdiction::ALL {
-            for member in members(jurisdiction) {
-                let url = clusters.url(member, jurisdiction, Role::Postgres);
-                apply = apply.env(register_variable(jurisdiction, member), url);
-            }
-        }
-        processes.run(&apply, PKI).await.context("`residency-migrate schema apply`")
     }
 
     pub(crate) fn start(&self, region: Region, links: &Links, processes: &Processes) -> Result<()> {
@@ -233,7 +218,7 @@ impl Gateways<'_> {
             .into();
         env.push(("REGISTER_SNAPSHOT".to_owned(), format!("dir:{}", snapshot.display())));
         for jurisdiction in Jurisdiction::ALL {
-            for member in members(jurisdiction) {
+            for member in jurisdiction.members() {
                 let address = links.address(region, member, Port::Postgres(jurisdiction));
                 let role = Role::Gateway.name();
                 let url = format!("postgres://{role}:{}@{address}/app", clusters.password);
@@ -286,14 +271,6 @@ pub(crate) fn control_files(root: &Path, region: Region) -> PathBuf {
 }
 
 /// Every region with a server of the jurisdiction's cluster.
-fn members(jurisdiction: Jurisdiction) -> impl Iterator<Item = Region> {
-    std::iter::once(jurisdiction.home()).chain(jurisdiction.replicas().iter().copied())
-}
-
-fn register_variable(jurisdiction: Jurisdiction, region: Region) -> String {
-    format!("REGISTER_{}_AT_{}", jurisdiction.name().to_uppercase(), region.env_name())
-}
-
 fn database_variable(jurisdiction: Jurisdiction) -> String {
     format!("PG_{}", jurisdiction.name().to_uppercase())
 }

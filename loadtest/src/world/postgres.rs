@@ -30,7 +30,7 @@ use super::{
 };
 
 const INITDB: Duration = Duration::from_mins(1);
-const READY: Duration = Duration::from_secs(30);
+const READY: Duration = Duration::from_secs(90);
 
 /// A login of every cluster. The names are the passwords' owners too, one password per world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub(crate) struct Clusters {
 
 /// What a server's unit runs: the check, which must not outlive the shell, and then the server in the shell's place.
 const UNIT: &str = r#"setpriv --pdeathsig KILL -- "$0" primary check --jurisdiction "$1" --region "$2" \
-    --data-dir data --pg-bin "$3" --config "$4" --wait-s 20 && exec "$3/postgres" -D data"#;
+    --data-dir data --pg-bin "$3" --config "$4" --wait-s 60 && exec "$3/postgres" -D data"#;
 
 impl Clusters {
     /// The newest server's programs, from Debian's directories or the path.
@@ -367,7 +367,7 @@ impl Clusters {
     }
 }
 
-fn register_variable(jurisdiction: Jurisdiction, region: Region) -> String {
+pub(crate) fn register_variable(jurisdiction: Jurisdiction, region: Region) -> String {
     format!("REGISTER_{}_AT_{}", jurisdiction.name().to_uppercase(), region.env_name())
 }
 

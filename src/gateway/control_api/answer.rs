@@ -48,7 +48,7 @@ impl Refused {
         Self { allow: Some(allowed.clone()), ..refused }
     }
 
-    pub(super) fn faults(faults: Vec<Fault>) -> Self {
+    pub(super) fn faults(faults: &[Fault]) -> Self {
         let unknown = faults.iter().any(|fault| fault.code == Some("country-unknown"));
         let errors: Vec<_> =
             faults.iter().map(|fault| json!({ "pointer": fault.pointer, "detail": fault.detail })).collect();

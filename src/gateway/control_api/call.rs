@@ -153,9 +153,9 @@ impl Members {
                 Value::String(text) if is_identifier(text.trim()) => identifiers.push(text),
                 Value::String(_) => {
                     let detail = format!("is empty, has control characters, or more than {MOST_BYTES} bytes");
-                    self.fault(&pointer, detail).unwrap_or_default()
+                    self.faults.push(Fault::at(pointer, detail));
                 }
-                _ => self.fault(&pointer, "is no string").unwrap_or_default(),
+                _ => self.faults.push(Fault::at(pointer, "is no string")),
             }
         }
         identifiers

@@ -125,7 +125,7 @@ impl Members {
             return Ok(Assigned::Here { generation, created: false, pending: None, unasked: Vec::new() });
         }
         let others: Vec<_> = self.jurisdictions(settings).filter(|other| *other != jurisdiction).collect();
-        let seen = join_all(others.iter().map(|other| self.look(settings, *other, &hashes))).await;
+        let seen = join_all(others.iter().map(|other| self.ask(settings, *other, &hashes))).await;
         let mut winner = here;
         let mut unasked = Vec::new();
         for (other, rows) in others.into_iter().zip(seen) {

@@ -1,6 +1,8 @@
 //! The databases that hold registers, and which of a jurisdiction's is the one to write to.
 
 use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::Client;
@@ -18,7 +20,7 @@ use crate::postgres::{Database, Limits};
 /// Sessions with each member at most; a gateway's sign-ups share them.
 const LIMITS: Limits = Limits {
     connections: 8,
-    connect_timeout: Duration::from_secs(1),
+    connect_timeout: Duration::from_secs(3),
     // A commit may wait for a standby in another region.
     statement_timeout: Duration::from_secs(3),
 };
@@ -100,7 +102,7 @@ impl Members {
             Task::Look(hashes) => {
                 let looks = settings.config.topology.jurisdictions().map(|jurisdiction| {
                     let hashes = &hashes;
-                    async move { self.look(settings, jurisdiction, hashes).await.ok() }
+                    async move { self.ask(settings, jurisdiction, hashes).await.ok() }
                 });
                 Ok(Done::Seen(join_all(looks).await))
             }
@@ -118,8 +120,16 @@ impl Members {
         }
     }
 
-    /// What the register says of these hashes, as its primary has it.
-    pub(super) async fn look(
+    /// Opens a connection to each register.
+    pub(super) async fn warm_up(self: Rc<Self>, settings: Arc<Settings>) {
+        let every = self.jurisdictions(&settings).map(|found| self.look(&settings, found, &[]));
+        for error in join_all(every).await.into_iter().filter_map(Result::err) {
+            tracing::warn!(%error, "a register can't be asked yet");
+        }
+    }
+
+    /// What another jurisdiction's register says of these hashes, unless it is silent.
+    pub(super) async fn ask(
         &self,
         settings: &Settings,
         jurisdiction: JurisdictionId,
@@ -139,6 +149,18 @@ impl Members {
             self.silent.borrow_mut().insert(jurisdiction, clock::now() + LEFT_ALONE);
         }
         seen
+    }
+
+    /// What the register says of these hashes, as its primary has it.
+    pub(super) async fn look(
+        &self,
+        settings: &Settings,
+        jurisdiction: JurisdictionId,
+        hashes: &[[u8; 16]],
+    ) -> Result<Vec<Row>, RegistrarFault> {
+        let looked =
+            self.at_primary(settings, jurisdiction, async |client| rows::read(&client, hashes).await);
+        looked.await.map_err(Failed::plain)
     }
 
     /// Has it done at the member in the home, and at another one only if that says that it is no primary.

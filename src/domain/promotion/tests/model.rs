@@ -14,6 +14,7 @@ use crate::domain::replication_lag::Timeline;
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each may be so or not, whatever the others are")]
 struct Server {
     alive: bool,
     /// From whoever promotes; the others reach it.
@@ -250,7 +251,7 @@ impl Model {
             }
             Step::Compare => match plan(&self.look(), request) {
                 Ok(again) if again.proof == made.proof && again.generation == made.generation => {
-                    *loss = again.loss
+                    *loss = again.loss;
                 }
                 _ => return false,
             },
@@ -263,9 +264,8 @@ impl Model {
             }
             Step::Open => (self.servers[target].open, self.servers[target].fence) = (true, None),
             Step::Follow => {
-                for standby in 0..NAMES.len() {
-                    if standby != target && self.at(NAMES[standby]).is_some() && self.servers[standby].standby
-                    {
+                for (standby, name) in NAMES.into_iter().enumerate() {
+                    if standby != target && self.at(name).is_some() && self.servers[standby].standby {
                         self.servers[standby].follows = Some(target);
                         self.stream(standby);
                     }
@@ -282,14 +282,14 @@ impl Model {
     }
 
     fn undo(&mut self, made: &Plan) {
-        for server in 0..NAMES.len() {
-            if self.at(NAMES[server]).is_none() {
+        for (server, name) in NAMES.into_iter().enumerate() {
+            if self.at(name).is_none() {
                 continue;
             }
             if self.servers[server].standby && self.servers[server].follows.is_none() {
                 self.servers[server].follows = self.primary();
             }
-            if Some(NAMES[server]) == made.from.as_deref() && !self.servers[server].standby {
+            if Some(name) == made.from.as_deref() && !self.servers[server].standby {
                 (self.servers[server].open, self.servers[server].fence) = (true, None);
             }
         }
@@ -303,7 +303,7 @@ impl Model {
             Loss::Nothing(why) => assert!(self.risked || gone.is_empty(), "{why:?}: {gone:?} of {self:?}"),
             // Writes rise in number: all that is lost came after all that is there.
             Loss::After { .. } => {
-                assert!(gone.iter().all(|one| log.iter().all(|held| held < one) || self.risked))
+                assert!(gone.iter().all(|one| log.iter().all(|held| held < one) || self.risked));
             }
         }
         // What is named as lost is lost; from here on it is no longer owed.
