@@ -29,6 +29,8 @@ struct Server {
     fence: Option<Fence>,
     follows: Option<usize>,
     streamed: bool,
+    /// Stopped by a promotion, over a restart, until it is told to follow.
+    detached: bool,
     /// Durability was given up, and it has not heard of that.
     unheard: bool,
 }
@@ -74,6 +76,7 @@ impl Model {
             fence: None,
             follows: (index != 0).then_some(0),
             streamed: true,
+            detached: false,
             unheard: false,
         };
         let servers = (0..NAMES.len()).map(server).collect();
@@ -156,7 +159,8 @@ impl Model {
                 let primary = primary.map(|found| others[found]);
                 let latest = self.primary();
                 let server = &mut self.servers[index];
-                (server.standby, server.streamed, server.follows) = (true, false, primary.or(latest));
+                let follows = primary.or(latest).filter(|_| !server.detached);
+                (server.standby, server.streamed, server.follows) = (true, false, follows);
                 if let Some(primary) = primary
                     && !self.extends(primary, index)
                 {
@@ -245,7 +249,7 @@ impl Model {
             }
             Step::Detach(region) => {
                 let Some(standby) = self.at(region) else { return false };
-                self.servers[standby].follows = None;
+                (self.servers[standby].follows, self.servers[standby].detached) = (None, true);
             }
             Step::CatchUp => {
                 let from = made.from.as_deref().and_then(|from| self.at(from));
@@ -263,6 +267,7 @@ impl Model {
                 let latest = self.servers[target].timeline;
                 let server = &mut self.servers[target];
                 (server.standby, server.follows, server.timeline) = (false, None, latest + 1);
+                server.detached = false;
                 // Set by the first step, and in force from here on.
                 server.row.durability = made.durability;
                 self.relaxed(made, target);
@@ -271,7 +276,8 @@ impl Model {
             Step::Follow => {
                 for (standby, name) in NAMES.into_iter().enumerate() {
                     if standby != target && self.at(name).is_some() && self.servers[standby].standby {
-                        self.servers[standby].follows = Some(target);
+                        (self.servers[standby].follows, self.servers[standby].detached) =
+                            (Some(target), false);
                         self.stream(standby);
                     }
                 }
@@ -303,6 +309,7 @@ impl Model {
             }
             if self.servers[server].standby && self.servers[server].follows.is_none() {
                 self.servers[server].follows = self.primary();
+                self.servers[server].detached = false;
             }
             if Some(name) == made.from.as_deref() && !self.servers[server].standby {
                 (self.servers[server].open, self.servers[server].fence) = (true, None);
