@@ -17,7 +17,7 @@ PAIRS ?= 200000
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-peers bench-positions oracle
+.PHONY: help demo test lint bench bench-peers bench-latency bench-positions oracle gameday
 
 help: ## Says what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -48,6 +48,16 @@ bench-peers: ## The gateway beside nginx and HAProxy on this machine; a table an
 	@$(INSTALL) build peers
 	cargo build --profile dist --locked -p residency --bins -p residency-loadtest --bin bench-peers
 	$(TARGET)/dist/bench-peers $(ARGS)
+
+bench-latency: ## What users wait for: everything in us-east, and the regions; target/bench/latency.json and .svg
+	@$(INSTALL) build world
+	cargo build --profile dist --locked -p residency --bins -p residency-loadtest --bin bench-latency
+	$(TARGET)/dist/bench-latency $(ARGS)
+
+gameday: ## Regions fall silent, die, are replaced and come back, under load; ONCE=1 ends by itself
+	@$(INSTALL) build world
+	cargo build --release --locked --workspace --bins
+	@ONCE=$(ONCE) $(TARGET)/release/gameday $(ARGS)
 
 bench-positions: ## PAIRS writes, each read back at once while replicas lag, and a count of stale reads; target/bench/positions.json
 	@$(INSTALL) build world

@@ -27,6 +27,7 @@ use crate::domain::upstream_groups::{UpstreamGroup, UpstreamGroups};
 use crate::postgres::DatabaseUrl;
 
 mod bounded;
+mod clusters;
 mod cors;
 mod document;
 mod endpoint;
@@ -57,6 +58,7 @@ mod written;
 #[cfg(test)]
 mod tests;
 
+pub use clusters::ClusterSettings;
 pub use endpoint::{Endpoint, EndpointAddress, EndpointFault, UpstreamProtocol};
 pub use environment::Environment;
 pub use fault::{ConfigErrors, Place, Problem};

@@ -16,6 +16,7 @@ mod media_type;
 pub mod named;
 pub mod names;
 pub mod position;
+pub mod promotion;
 pub mod register;
 pub mod replay;
 pub mod replication_lag;

@@ -16,6 +16,7 @@
 mod commit_horizon;
 mod database;
 mod fault;
+mod libpq;
 mod monitor;
 mod position;
 mod sample;
@@ -24,7 +25,7 @@ mod tls;
 mod url;
 
 pub use database::{Database, Limits};
-pub use fault::DatabaseFault;
+pub use fault::{DatabaseFault, describe};
 pub use monitor::{Cadence, DatabaseState, Monitor};
 pub use position::{PositionKeeper, PositionSource, Questioned};
 pub use sample::{JurisdictionRow, Role, Sample};

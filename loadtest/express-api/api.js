@@ -47,6 +47,21 @@ export function buildApi(settings, keys, log) {
     res.set('Cache-Control', 'no-cache').json(await keys.jwks()) // A withdrawn key must be gone at once.
   })
 
+  // For scenarios that judge from outside: who asked, in the token's own words and not the gateway's.
+  if (settings.logDeliveries) {
+    app.use((req, res, next) => {
+      log({ event: 'delivered', subject: subjectOf(req), at_ms: Date.now() })
+      next()
+    })
+  }
+  // A process that is up and useless.
+  if (settings.failStatus) {
+    app.use((req, res) => {
+      req.resume()
+      res.status(settings.failStatus).json({ served_by: settings.region })
+    })
+  }
+
   app.use(residency.middleware)
   app.use((req, res, next) => {
     res.answer = (status, body) => res.status(status).json({ ...body, served_by: settings.region, ...req.db.served })
@@ -72,5 +87,14 @@ export function buildApi(settings, keys, log) {
       control?.close()
       await Promise.all([residency.close(), cache.close()])
     },
+  }
+}
+
+/** The `sub` of a request's token, unverified; null without one. */
+function subjectOf(req) {
+  try {
+    return JSON.parse(Buffer.from(req.headers.authorization.split('.')[1], 'base64url')).sub ?? null
+  } catch {
+    return null
   }
 }

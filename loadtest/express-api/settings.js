@@ -30,6 +30,8 @@ export function settings(env) {
     maxBodyBytes: whole('MAX_BODY_BYTES', 2 ** 30),
     loginAttemptsPerMinute: whole('LOGIN_ATTEMPTS_PER_MINUTE', 60),
     drainMs: whole('DRAIN_MS', 10_000),
+    logDeliveries: env.LOG_DELIVERIES === '1',
+    failStatus: whole('FAIL_STATUS', 0, 599),
   }
   if (faults.length > 0) throw new Error(faults.join('\n'))
   return result

@@ -6,7 +6,6 @@ mod attacks;
 mod curl;
 mod evidence;
 mod outage;
-pub mod report;
 mod routing;
 mod stage;
 mod user;
@@ -14,22 +13,28 @@ mod user;
 use std::{path::PathBuf, sync::mpsc};
 
 use anyhow::{Context, Result};
+use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::{report::Report, stage::Stage, user::User};
-use crate::world::{Region, World};
+use self::{stage::Stage, user::User};
+use crate::{
+    checks::{Checks, write_json},
+    programs::Programs,
+    world::{Region, World},
+};
 
 /// What to run, and where.
 #[derive(Clone, Debug)]
 pub struct Options {
-    pub gateway: PathBuf,
-    pub migrate: PathBuf,
-    /// The directory of the world's directory.
-    pub worlds: PathBuf,
-    /// Where `report.json` and the tokens go.
-    pub directory: PathBuf,
+    pub programs: Programs,
     /// End after the last step instead of staying up.
     pub once: bool,
+}
+
+/// What `report.json` says.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    pub checks: Checks,
 }
 
 /// Runs the demo until its end, or Ctrl-C. The world is gone when it returns.
@@ -45,11 +50,22 @@ pub async fn run(options: &Options) -> Result<Report> {
     if let Err(error) = ended {
         stage.check("the demo runs to its end", false, format!("{error:#}"));
     }
-    let report = options.directory.join("report.json");
-    stage.report.write(&report)?;
-    let failed = stage.report.checks.iter().filter(|check| !check.passed).count();
-    stage.say(&format!("\n{} checks, {failed} failed; {}", stage.report.checks.len(), report.display()));
+    let report = options.report();
+    write_json(&report, &stage.report)?;
+    let checks = &stage.report.checks;
+    stage.say(&format!("\n{} checks, {} failed; {}", checks.len(), checks.failed(), report.display()));
     Ok(stage.report)
+}
+
+impl Options {
+    /// Where `report.json` and the tokens go.
+    fn directory(&self) -> PathBuf {
+        self.programs.target.join("demo")
+    }
+
+    fn report(&self) -> PathBuf {
+        self.directory().join("report.json")
+    }
 }
 
 async fn show(options: &Options, stage: &mut Stage) -> Result<()> {
@@ -66,9 +82,9 @@ async fn show(options: &Options, stage: &mut Stage) -> Result<()> {
     }
     let users = story(&world, stage).await?;
     // Before it stays up, so that the report does not wait for Ctrl-C.
-    stage.report.write(&options.directory.join("report.json"))?;
+    write_json(&options.report(), &stage.report)?;
     if !options.once {
-        curl::invite(&world, stage, &users, &options.directory)?;
+        curl::invite(&world, stage, &users, &options.directory())?;
         std::future::pending::<()>().await;
     }
     stage.step("The end: nothing is left running");
@@ -93,9 +109,9 @@ async fn story(world: &World, stage: &mut Stage) -> Result<Vec<User>> {
 async fn start(options: &Options, stage: &Stage) -> Result<World> {
     let (heard, news) = mpsc::channel::<String>();
     let starting = World::builder()
-        .gateway_bin(&options.gateway)
-        .migrate_bin(&options.migrate)
-        .root(&options.worlds)
+        .gateway_bin(&options.programs.gateway)
+        .migrate_bin(&options.programs.migrate)
+        .root(options.programs.worlds())
         .progress(move |what| {
             // The demo outlives the start it listens to.
             let _ = heard.send(what.to_owned());

@@ -5,7 +5,8 @@
 //! of a small machine, and one thread never wakes another.
 //!
 //! Invariants
-//! - Every connection has at most one request in flight, every HTTP/2 stream exactly one (closed loop, no pipelining).
+//! - Every connection has at most one request in flight, every HTTP/2 stream exactly one (no pipelining). [`Rig::drive`]
+//!   is a closed loop; [`Rig::pace`] is an open one.
 //! - Every answer is checked in full: status 200, and exactly the body that the upstream sent. Anything else is a
 //!   counted fault, and its connection is replaced.
 //! - Request and answer bytes are made before the clock starts; the loop allocates nothing on the way of a request.
@@ -13,8 +14,7 @@
 //!
 //! - Where each request has a connection of its own, a TLS handshake that was not a full one is a fault.
 //!
-//! Absent by design: open-loop arrival (what is measured is cost at saturation, not queueing at a given rate), HTTP/2
-//! upstream.
+//! Absent by design: HTTP/2 upstream.
 mod answer;
 mod client;
 mod exchange;
@@ -23,6 +23,7 @@ mod http2;
 mod huffman;
 mod link;
 mod origin;
+mod paced;
 mod resting;
 mod secure;
 mod tally;

@@ -29,7 +29,6 @@ mod weather;
 
 use std::{
     cell::Cell,
-    path::PathBuf,
     rc::Rc,
     sync::{Arc, Mutex},
     time::Duration,
@@ -51,7 +50,10 @@ use self::{
     sky::Sky,
     weather::{SETTLE, Weather, recovered},
 };
-use crate::world::{Api, Port, Region, World};
+use crate::{
+    programs::Programs,
+    world::{Api, Port, Region, World},
+};
 
 /// A short run is stretched to this, so that it has storms too.
 const LEAST_RUN: Duration = Duration::from_secs(40);
@@ -63,10 +65,7 @@ const PROGRESS: Duration = Duration::from_secs(10);
 /// What to run, and where.
 #[derive(Clone, Debug)]
 pub struct Options {
-    pub gateway: PathBuf,
-    pub migrate: PathBuf,
-    /// The directory of the world's directory.
-    pub worlds: PathBuf,
+    pub programs: Programs,
     pub requests: u64,
     pub seed: u64,
     /// No request begins after that.
@@ -86,9 +85,9 @@ pub async fn run(options: &Options, say: impl Fn(&str) + Clone + Send + Sync + '
 
 async fn scenario(options: &Options, say: impl Fn(&str) + Clone + Send + Sync + 'static) -> Result<Report> {
     let world = World::builder()
-        .gateway_bin(&options.gateway)
-        .migrate_bin(&options.migrate)
-        .root(&options.worlds)
+        .gateway_bin(&options.programs.gateway)
+        .migrate_bin(&options.programs.migrate)
+        .root(options.programs.worlds())
         .api(Api::Caller)
         // The API comes after the world here, and in a storm nobody finds everything healthy.
         .gateway_ready("/health/basic")
@@ -161,7 +160,7 @@ async fn scenario(options: &Options, say: impl Fn(&str) + Clone + Send + Sync + 
     let world = Rc::into_inner(world).context("somebody still holds the world")?;
     let ended = world.stop();
     let detail = ended.err().map(|error| format!("{error:#}")).unwrap_or_default();
-    report.check("no gateway ended by itself, and the world left no trace", detail.is_empty(), detail);
+    report.checks.check("no gateway ended by itself, and the world left no trace", detail.is_empty(), detail);
     Ok(report)
 }
 

@@ -22,9 +22,9 @@
 //!
 //! Absent by design: absolute goals for speed. Machines differ; ratios on one machine hold. Bytes a connection are the
 //! same everywhere, and have a goal.
+mod added;
 mod beside;
 mod bodies;
-mod certificate;
 mod contender;
 mod cpu;
 mod drain;
@@ -54,6 +54,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+pub use added::{Added, Percentiles, Round, added};
 pub use contender::Contender;
 pub use haproxy::LogPath;
 pub use report::Report;

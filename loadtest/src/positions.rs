@@ -17,7 +17,6 @@ mod report;
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
-    path::PathBuf,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -32,7 +31,10 @@ use self::{
     api::Apis,
     client::{Lines, Means},
 };
-use crate::world::{Api, Call, Jurisdiction, Port, Region, World};
+use crate::{
+    programs::Programs,
+    world::{Api, Call, Jurisdiction, Port, Region, World},
+};
 
 const JURISDICTION: Jurisdiction = Jurisdiction::Us;
 /// Between words on how it goes.
@@ -41,9 +43,7 @@ const PROGRESS: Duration = Duration::from_secs(10);
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    pub gateway: PathBuf,
-    pub migrate: PathBuf,
-    pub worlds: PathBuf,
+    pub programs: Programs,
     pub pairs: u64,
     /// Who write and read at once, each for themselves.
     pub users: usize,
@@ -82,9 +82,9 @@ fn add(cell: &Cell<u64>) {
 /// Runs both parts; must be called within a `LocalSet`.
 pub async fn run(options: &Options, say: impl Fn(&str) + Clone + Send + Sync + 'static) -> Result<Report> {
     let world = World::builder()
-        .gateway_bin(&options.gateway)
-        .migrate_bin(&options.migrate)
-        .root(&options.worlds)
+        .gateway_bin(&options.programs.gateway)
+        .migrate_bin(&options.programs.migrate)
+        .root(options.programs.worlds())
         .api(Api::Caller)
         .api_processes(1)
         .fsync(false)

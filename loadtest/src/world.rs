@@ -35,7 +35,7 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Command, ExitStatus},
+    process::{Command, ExitStatus, Output},
     time::Duration,
 };
 
@@ -57,7 +57,10 @@ pub use self::{
     sql::Sql,
 };
 use self::{postgres::Clusters, process::Processes, slot::Slot};
+use crate::certificate::Certificate;
 
+/// What the gateways' certificate is for, in a world that has one.
+pub const HOST: &str = "api.residency.test";
 /// How long a port may stay taken after its process ended.
 const VACATE: Duration = Duration::from_secs(5);
 
@@ -70,6 +73,7 @@ pub struct World {
     express: PathBuf,
     api_processes: Vec<(Region, u8)>,
     gateway_ready: &'static str,
+    certificate: Option<Certificate>,
     clusters: Option<Clusters>,
     root: PathBuf,
     keep: bool,
@@ -107,6 +111,11 @@ impl World {
     /// `http://` and the address of a region's gateway.
     pub fn gateway_url(&self, region: Region) -> String {
         format!("http://{}", self.address(region, Port::GatewayHttp))
+    }
+
+    /// What clients trust; none in a world without TLS for clients.
+    pub(crate) fn certificate(&self) -> Option<&Certificate> {
+        self.certificate.as_ref()
     }
 
     /// The API processes: region and number from 1.
@@ -211,14 +220,14 @@ impl World {
 
     /// Waits until every standby has replayed what its primary has written by now. Links must be open.
     pub async fn caught_up(&self, jurisdiction: Jurisdiction) -> Result<()> {
-        let home = jurisdiction.home();
+        let home = self.primary(jurisdiction).await?;
         let position: String = self
             .sql(home, jurisdiction)
             .await?
             .query_one("SELECT pg_current_wal_lsn()::text", &[])
             .await?
             .get(0);
-        for &replica in jurisdiction.replicas() {
+        for replica in jurisdiction.members().filter(|member| *member != home) {
             self.processes
                 .ready(Service::Postgres(replica, jurisdiction), Duration::from_secs(30), async || {
                     let sql = self.sql(replica, jurisdiction).await?;
@@ -239,6 +248,56 @@ impl World {
     async fn keys_command(&self, words: &[&str]) -> Result<()> {
         let log = self.root.join("shared/keys.log");
         api::keys_command(&self.express, words, log, &self.processes).await
+    }
+}
+
+/// The clusters' primaries.
+impl World {
+    /// Where the jurisdiction's primary runs now: of the servers that take writes the one of the latest timeline.
+    pub async fn primary(&self, jurisdiction: Jurisdiction) -> Result<Region> {
+        let mut found = None;
+        for region in jurisdiction.members() {
+            let Ok(sql) = self.sql(region, jurisdiction).await else { continue };
+            let timeline = "SELECT pg_walfile_name(pg_current_wal_lsn()) WHERE NOT pg_is_in_recovery()";
+            if let Ok(Some(row)) = sql.query_opt(timeline, &[]).await {
+                let timeline: String = row.get(0);
+                found = found.max(Some((timeline[..8].to_owned(), region)));
+            }
+        }
+        found.map(|(_, region)| region).with_context(|| format!("no database of {jurisdiction} takes writes"))
+    }
+
+    /// `residency-migrate` as an administrator in `region` would run it: with every database's URL as reached from there.
+    ///
+    /// # Panics
+    /// In a world without Postgres or without that program.
+    pub fn migrate_command(&self, region: Region) -> Command {
+        let clusters = self.clusters.as_ref().expect("this world has Postgres");
+        let mut command = Command::new(clusters.migrate.as_ref().expect("this world has residency-migrate"));
+        command.env_clear().envs(clusters.environment(region, &self.links));
+        command
+    }
+
+    /// Runs `residency-migrate` in `region` to its end, with the databases' configuration.
+    pub async fn migrate(&self, region: Region, words: &[&str]) -> Result<Output> {
+        let mut command = self.migrate_command(region);
+        let settings = self.clusters.as_ref().expect("asked for above").settings_file();
+        command.args(words).arg("--config").arg(settings);
+        Ok(tokio::task::spawn_blocking(move || command.output()).await??)
+    }
+
+    /// Makes the database in `region` the jurisdiction's primary; what the program said.
+    pub async fn promote(
+        &self,
+        jurisdiction: Jurisdiction,
+        region: Region,
+        words: &[&str],
+    ) -> Result<String> {
+        let promote = ["promote", "--jurisdiction", jurisdiction.name(), "--to", region.name()];
+        let output = self.migrate(region, &[&promote, words].concat()).await?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        Ok(said)
     }
 }
 
@@ -266,6 +325,50 @@ impl World {
         Ok(())
     }
 
+    /// `kill -9` to every process of a region. What it stored stays.
+    pub async fn kill_region(&self, region: Region) -> Result<()> {
+        let running = self.services_of(region).into_iter().filter(|service| self.pid(*service).is_some());
+        let running: Vec<_> = running.collect();
+        // All at once: a region that loses power has no order in which it goes.
+        for &service in &running {
+            self.processes.signal(service, Signal::SIGKILL)?;
+        }
+        for &service in &running {
+            self.processes.ended(service, VACATE).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts what does not run of a region: databases first, the gateway last, each as it was started before.
+    pub async fn revive_region(&self, region: Region) -> Result<()> {
+        let mut ended = self.services_of(region);
+        ended.retain(|service| self.pid(*service).is_none());
+        ended.sort_by_key(|service| match service {
+            Service::Postgres(..) => 0,
+            Service::Redis(_) => 1,
+            Service::Api(..) => 2,
+            Service::Gateway(_) => 3,
+        });
+        for service in ended {
+            self.restart(service).await?;
+        }
+        Ok(())
+    }
+
+    fn services_of(&self, region: Region) -> Vec<Service> {
+        self.processes.services().into_iter().filter(|service| service.region() == region).collect()
+    }
+
+    /// Starts a service that ended with more, or other, environment; as before when it is started again after that.
+    pub async fn restart_with(&self, service: Service, environment: &[(&str, &str)]) -> Result<()> {
+        let usual = self.processes.spec(service)?;
+        let mut spec = usual.clone();
+        spec.env.extend(environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())));
+        self.processes.start(service, spec)?;
+        self.processes.remember(service, usual);
+        self.started(service).await
+    }
+
     /// Waits until a service has ended by itself or by a signal.
     pub async fn ended(&self, service: Service, patience: Duration) -> Result<ExitStatus> {
         self.processes.ended(service, patience).await
@@ -274,6 +377,10 @@ impl World {
     /// Starts a service that ended, as it was started before, and waits until it is ready.
     pub async fn restart(&self, service: Service) -> Result<()> {
         self.processes.start_again(service)?;
+        self.started(service).await
+    }
+
+    async fn started(&self, service: Service) -> Result<()> {
         let slot = self.slot.number;
         match service {
             Service::Gateway(region) => {

@@ -3,7 +3,7 @@
 use std::{fmt::Display, io, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use residency::{pki, register};
+use residency::{pki, promotion, register};
 
 #[derive(Parser)]
 #[command(name = "residency-migrate", version, about = "One-off jobs for residency")]
@@ -19,6 +19,10 @@ enum Job {
     Pki(pki::Command),
     #[command(flatten)]
     Register(register::Command),
+    Promote(promotion::Promote),
+    #[command(subcommand)]
+    Primary(promotion::Primary),
+    Durability(promotion::SetDurability),
 }
 
 fn main() -> ExitCode {
@@ -26,6 +30,9 @@ fn main() -> ExitCode {
     match Arguments::parse().job {
         Job::Pki(command) => exit(pki::run(command, out)),
         Job::Register(command) => exit(register::run(command, out)),
+        Job::Promote(command) => exit(command.run(out)),
+        Job::Primary(command) => exit(command.run(out)),
+        Job::Durability(command) => exit(command.run(out)),
     }
 }
 

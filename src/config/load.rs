@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::document;
+use super::document::{self, Node};
 use super::environment::Environment;
 use super::fault::{ConfigErrors, Place, Problem};
 use super::known_keys::known_keys;
@@ -20,28 +20,38 @@ impl Config {
 
     /// Reads a configuration's text. `file` is shown in reports, and relative paths start in its directory.
     pub fn parse(text: &str, file: &Path, environment: &Environment) -> Result<Loaded, ConfigErrors> {
-        let mut root = document::parse(text).map_err(|faults| {
-            let errors = faults.into_iter().map(|fault| Problem {
-                file: file.to_owned(),
-                place: Place::Line(fault.line, Some(fault.column)),
-                key: String::new(),
-                what: format!("isn't TOML: {}", fault.what),
-                remedy: None,
-            });
-            ConfigErrors { errors: errors.collect(), warnings: Vec::new() }
-        })?;
-        let overrides = lay_over(&mut root, environment, &known_keys());
+        let (root, misplaced) = document(text, file, environment)?;
         let directory = file.parent().unwrap_or(Path::new(""));
         let reader = Reader::new(&root, environment, directory);
         let sections = Sections::read(&reader.root());
         let config = sections.assemble(&reader);
         let (mut errors, warnings) = reader.problems(file);
-        errors.extend(overrides.into_iter().map(|fault| misplaced(fault, file)));
+        errors.extend(misplaced);
         match config {
             Some(config) if errors.is_empty() => Ok(Loaded { config, warnings }),
             _ => Err(ConfigErrors { errors, warnings }),
         }
     }
+}
+
+/// The document with the environment laid over it, and what of the environment doesn't fit.
+pub(super) fn document(
+    text: &str,
+    file: &Path,
+    environment: &Environment,
+) -> Result<(Node, Vec<Problem>), ConfigErrors> {
+    let mut root = document::parse(text).map_err(|faults| {
+        let errors = faults.into_iter().map(|fault| Problem {
+            file: file.to_owned(),
+            place: Place::Line(fault.line, Some(fault.column)),
+            key: String::new(),
+            what: format!("isn't TOML: {}", fault.what),
+            remedy: None,
+        });
+        ConfigErrors { errors: errors.collect(), warnings: Vec::new() }
+    })?;
+    let overrides = lay_over(&mut root, environment, &known_keys());
+    Ok((root, overrides.into_iter().map(|fault| misplaced(fault, file)).collect()))
 }
 
 fn misplaced(fault: OverrideFault, file: &Path) -> Problem {

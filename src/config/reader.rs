@@ -90,6 +90,11 @@ impl<'a> Reader<'a> {
         self.unknown.borrow_mut().push((path, siblings.to_vec()));
     }
 
+    /// Takes keys that nobody asked for as no fault: only a part of the file was read.
+    pub(super) fn ignore_unknown(&self) {
+        self.unknown.take();
+    }
+
     pub(super) fn note_known(&self, key: KnownKey) {
         let mut known = self.known.borrow_mut();
         if !known.iter().any(|other| other.pattern == key.pattern) {

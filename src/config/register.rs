@@ -9,7 +9,7 @@ use crate::domain::secret::Secret;
 use crate::domain::topology::Topology;
 use crate::postgres::DatabaseUrl;
 
-use super::places::Places;
+use super::places::{JurisdictionKeys, Places};
 use super::reader::{Reader, Text};
 use super::region_view::database;
 use super::section::Section;
@@ -187,13 +187,32 @@ impl<'a> SourceKeys<'a> {
         if self.members.is_empty() {
             return RegisterSource::None;
         }
-        let member = |(region, written): &(String, Written<'_>)| {
-            check(jurisdiction, region, written, places, reader);
-            let url = database(reader, written)?;
-            Some((topology?.region(region)?, url))
-        };
-        RegisterSource::Members(self.members.iter().filter_map(member).collect())
+        let members = self.checked(jurisdiction, places, reader);
+        let known = |(region, url)| Some((topology?.region(region)?, url));
+        RegisterSource::Members(members.filter_map(known).collect())
     }
+
+    fn checked(
+        &self,
+        jurisdiction: &str,
+        places: &Places<'_>,
+        reader: &Reader<'_>,
+    ) -> impl Iterator<Item = (&str, DatabaseUrl)> {
+        self.members.iter().filter_map(move |(region, written)| {
+            check(jurisdiction, region, written, places, reader);
+            Some((region.as_str(), database(reader, written)?))
+        })
+    }
+}
+
+/// The members of one jurisdiction's cluster.
+pub(super) fn members(
+    keys: &JurisdictionKeys<'_>,
+    places: &Places<'_>,
+    reader: &Reader<'_>,
+) -> Vec<(String, DatabaseUrl)> {
+    let checked = keys.register.checked(&keys.name, places, reader);
+    checked.map(|(region, url)| (region.to_owned(), url)).collect()
 }
 
 impl RegisterSettings {

@@ -80,10 +80,6 @@ impl Holds {
         self.wake(next);
     }
 
-    pub fn standing(&self) -> usize {
-        self.lines.borrow().standing()
-    }
-
     fn wake(&self, place: Option<Place>) {
         if let Some(waiting) = place.and_then(|place| self.waiting.borrow().get(&place).cloned()) {
             waiting.notify_one();

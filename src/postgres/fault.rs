@@ -41,7 +41,7 @@ impl DatabaseFault {
 
 /// The driver's error with its causes. The driver puts no parameters of the connection into errors; of the server's
 /// answer only severity, SQLSTATE and message are taken, never detail, which may quote rows.
-pub(super) fn describe(error: &tokio_postgres::Error) -> String {
+pub fn describe(error: &tokio_postgres::Error) -> String {
     if let Some(answer) = error.as_db_error() {
         return format!("{} {}: {}", answer.severity(), answer.code().code(), answer.message());
     }

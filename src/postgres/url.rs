@@ -16,7 +16,7 @@ pub struct DatabaseUrl {
     pub(super) check: Check,
     pub(super) roots: Option<PathBuf>,
     pub(super) client_certificate: Option<(PathBuf, PathBuf)>,
-    address: String,
+    pub(super) address: String,
 }
 
 /// How far the server's certificate is checked.
@@ -177,7 +177,7 @@ impl TlsParameters {
     }
 }
 
-fn address(config: &tokio_postgres::Config) -> Result<String, UrlFault> {
+pub(super) fn address(config: &tokio_postgres::Config) -> Result<String, UrlFault> {
     let host = match (config.get_hosts(), config.get_hostaddrs()) {
         ([Host::Tcp(host)], [] | [_]) if !host.is_empty() => host.clone(),
         ([Host::Unix(path)], []) => path.display().to_string(),

@@ -26,6 +26,7 @@ mod key_rotation;
 mod limits;
 mod observe;
 mod positions;
+mod promotion;
 mod reload;
 mod retry;
 mod routes;

@@ -27,7 +27,7 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 
 /// Each uses any edge and no other application.
-const APPLICATIONS: &[&str] = &["gateway", "pki", "register"];
+const APPLICATIONS: &[&str] = &["gateway", "pki", "promotion", "register"];
 
 /// Whether code in `folder` may refer to `other`; both are modules of the crate's root.
 fn may_know(folder: &str, other: &str) -> bool {

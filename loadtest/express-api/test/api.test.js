@@ -227,6 +227,17 @@ describe('the API', { skip: missing, timeout: 180_000 }, () => {
     assert.equal(await away.stop(), 0)
   })
 
+  test('a process that is to fail answers its status to everything but health and keys, and deliveries name the token\'s subject', async () => {
+    const failing = await startApi({ JWT_KEYS_FILE: keysFile, ISSUER, AUDIENCE: 'api', REGION: 'eu-frankfurt', DATABASES: '{}', FAIL_STATUS: '500', LOG_DELIVERIES: '1', DRAIN_MS: '0' })
+    const token = ['e30', Buffer.from('{"sub":"ada"}').toString('base64url'), 'x'].join('.')
+    assert.equal((await call(failing, 'GET', '/livez', {})).status, 200)
+    assert.equal((await call(failing, 'GET', '/me', { ...read('someone else'), authorization: `Bearer ${token}` })).status, 500)
+    assert.equal((await call(failing, 'POST', '/orders', { authorization: 'Bearer garbage' }, { item: 'x' })).status, 500)
+    await until(async () => failing.events.filter(({ event }) => event === 'delivered').length === 2)
+    assert.deepEqual(failing.events.filter(({ event }) => event === 'delivered').map(({ subject }) => subject), ['ada', null])
+    assert.equal(await failing.stop(), 0)
+  })
+
   test('more requests at once than connections wait their turn', async () => {
     const answers = await Promise.all(Array.from({ length: 200 }, () => call(home, 'GET', '/me', read(user.id))))
     assert.ok(answers.every(({ status }) => status === 200))

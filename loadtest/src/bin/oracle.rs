@@ -1,12 +1,13 @@
 //! The oracle's scenario; see the library's `oracle`.
 use std::io::{Write, stderr, stdout};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Parser;
+use residency_loadtest::checks::write_json;
 use residency_loadtest::oracle::{self, Options};
+use residency_loadtest::programs::Places;
 
 /// Random requests through a failing world, and a count of unlawful deliveries; writes target/oracle/report.json.
 #[derive(Parser)]
@@ -28,12 +29,8 @@ struct Arguments {
     /// Users of each jurisdiction; default one for every ten requests, 100 to 2,000.
     #[arg(long)]
     subjects: Option<usize>,
-    /// The directory with residency-gateway and residency-migrate; default: this program's own.
-    #[arg(long)]
-    programs: Option<PathBuf>,
-    /// Where the report and the world's directory go.
-    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../target"))]
-    target: PathBuf,
+    #[command(flatten)]
+    places: Places,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -44,18 +41,10 @@ async fn main() -> Result<ExitCode> {
         arguments.requests > 0 && arguments.clients > 0 && arguments.rate > 0 && subjects > 0,
         "requests, clients, rate and subjects start at 1"
     );
-    let own = std::env::current_exe().context("this program's own path")?;
-    let programs = match arguments.programs {
-        Some(programs) => programs,
-        None => own.parent().context("a program lies in a directory")?.to_owned(),
-    };
-    std::fs::create_dir_all(&arguments.target)?;
-    // The world's processes run elsewhere, so what they are told must be absolute.
-    let (programs, target) = (programs.canonicalize()?, arguments.target.canonicalize()?);
+    let programs = arguments.places.find()?;
+    let target = programs.target.clone();
     let options = Options {
-        gateway: programs.join("residency-gateway"),
-        migrate: programs.join("residency-migrate"),
-        worlds: target.join("worlds"),
+        programs,
         requests: arguments.requests,
         seed: arguments.seed.unwrap_or_else(|| rand::random::<u32>().into()),
         bound: arguments.seconds.map(Duration::from_secs),
@@ -70,8 +59,8 @@ async fn main() -> Result<ExitCode> {
     })
     .await?;
     let path = target.join("oracle/report.json");
-    report.write(&path)?;
+    write_json(&path, &report)?;
     let mut out = stdout().lock();
     writeln!(out, "{}\nWritten to {}", report.text(), path.display())?;
-    Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.checks.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -7,7 +7,7 @@ use std::{
 
 use comfy_table::{Cell, CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 
-use super::report::{Check, Report};
+use super::Report;
 use crate::world::{Answer, Region};
 
 /// Speaks, and keeps the report.
@@ -52,7 +52,7 @@ impl Stage {
         let (name, detail) = (name.into(), detail.into());
         let mark = if passed { self.paint("32", "passed") } else { self.paint("1;31", "FAILED") };
         self.say(&format!("  {mark}  {name}{}{detail}", if detail.is_empty() { "" } else { ": " }));
-        self.report.checks.push(Check { name, passed, detail });
+        self.report.checks.check(name, passed, detail);
     }
 
     fn paint(&self, code: &str, text: &str) -> String {

@@ -1,7 +1,6 @@
 //! What the scenario found, as JSON for machines and as text for people.
-use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
-use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::{
@@ -9,7 +8,7 @@ use super::{
     ledger::{Calm, Ledger},
     weather::Past,
 };
-use crate::demo::report::Check;
+use crate::checks::Checks;
 
 /// Of the lawful requests in calm, the least that must be answered as the API answered them.
 const LEAST_ANSWERED: f64 = 0.99;
@@ -48,7 +47,7 @@ pub struct Report {
     pub breaches: BTreeMap<&'static str, Vec<String>>,
     /// The first requests in calm that got something else than their due.
     pub surprises: Vec<String>,
-    pub checks: Vec<Check>,
+    pub checks: Checks,
 }
 
 /// Requests that went from first to last byte while nothing was wrong.
@@ -97,23 +96,6 @@ impl Report {
         }
     }
 
-    pub(super) fn check(&mut self, name: &str, passed: bool, detail: String) {
-        self.checks.push(Check { name: name.to_owned(), passed, detail });
-    }
-
-    pub fn passed(&self) -> bool {
-        self.checks.iter().all(|check| check.passed)
-    }
-
-    /// Writes it as JSON, with the directory it lies in.
-    pub fn write(&self, path: &Path) -> Result<()> {
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
-        }
-        let text = serde_json::to_string_pretty(self).context("a report is plain data")?;
-        fs::write(path, text + "\n").with_context(|| format!("writing {}", path.display()))
-    }
-
     /// For people.
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -143,10 +125,7 @@ impl Report {
             self.by_silence,
             self.delivered_by_region,
         );
-        for Check { name, passed, detail } in &self.checks {
-            let mark = if *passed { "passed" } else { "FAILED" };
-            let _ = writeln!(text, "{mark}  {name}{}{detail}", if detail.is_empty() { "" } else { ": " });
-        }
+        text += &self.checks.text();
         for (claim, quoted) in &self.breaches {
             let _ = writeln!(text, "\nNot so: {claim}\n  {}", quoted.join("\n  "));
         }
@@ -157,17 +136,15 @@ impl Report {
     }
 }
 
-fn checks(wanted: Option<u64>, ledger: &Ledger, past: &Past) -> Vec<Check> {
-    let mut checks: Vec<_> = Breach::ALL
-        .into_iter()
-        .map(|breach| {
-            let count = ledger.count(breach);
-            let detail = if count == 0 { String::new() } else { format!("{count} times") };
-            Check { name: breach.claim().to_owned(), passed: count == 0, detail }
-        })
-        .collect();
+fn checks(wanted: Option<u64>, ledger: &Ledger, past: &Past) -> Checks {
+    let mut checks = Checks::default();
+    for breach in Breach::ALL {
+        let count = ledger.count(breach);
+        let detail = if count == 0 { String::new() } else { format!("{count} times") };
+        checks.check(breach.claim(), count == 0, detail);
+    }
     let mut check = |name: &str, passed: bool, detail: String| {
-        checks.push(Check { name: name.to_owned(), passed, detail });
+        checks.check(name, passed, detail);
     };
     let tally = &ledger.tally;
     let Calm { lawful, answered, unlawful, refused } = tally.calm;

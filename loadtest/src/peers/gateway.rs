@@ -11,11 +11,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::certificate::Certificate;
 use super::identity::{AUDIENCE, ISSUER};
 use super::origin::Origin;
 use super::process::{Launch, free_addresses};
 use super::programs;
+use crate::certificate::Certificate;
 
 /// The region that the gateway serves.
 pub(super) const REGION: &str = "us-east";

@@ -11,9 +11,9 @@ use std::process::Command;
 use anyhow::Result;
 use nix::unistd::Uid;
 
-use super::certificate::Certificate;
 use super::origin::Origin;
 use super::process::{Launch, free_addresses};
+use crate::certificate::Certificate;
 
 pub(super) struct Plan<'a> {
     pub(super) program: &'a Path,

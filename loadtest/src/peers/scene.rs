@@ -8,11 +8,11 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
-use super::certificate::Certificate;
 use super::contender::{Load, Upstream};
 use super::identity::Issuer;
 use super::origin::Origin;
 use super::{Options, bodies};
+use crate::certificate::Certificate;
 use crate::generator::{Manner, Protocol, Rig, Trust, Workload};
 
 /// The host that every request names.
@@ -41,7 +41,7 @@ impl Scene {
         let issuer = Issuer::new()?;
         let tokens = (0..options.users).map(|user| issuer.token(user)).collect::<Result<Vec<_>>>()?;
         let forged = Issuer::new()?.token(0)?;
-        let certificate = Certificate::make(&options.directory.join("peers").join("tls"))?;
+        let certificate = Certificate::make(&options.directory.join("peers").join("tls"), HOST)?;
         let (small, large) = (body(), bodies::body());
         let requests = tokens.iter().map(|token| get(token)).collect();
         let rig = Rig::new(Workload::new(requests, ANSWER_HEAD, &small))?;

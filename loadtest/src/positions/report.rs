@@ -1,11 +1,10 @@
 //! What the scenario found, as JSON for machines and as text for people.
-use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::{Counts, Options, Rate, Tally};
-use crate::demo::report::Check;
+use crate::checks::Checks;
 
 /// Questions to the primary for each write, at the most.
 const MOST_QUERIES: f64 = 0.1;
@@ -41,7 +40,7 @@ pub struct Report {
     pub queries_per_write: f64,
     /// Of the second part.
     pub rate_counts: Counts,
-    pub checks: Vec<Check>,
+    pub checks: Checks,
 }
 
 impl Report {
@@ -73,7 +72,7 @@ impl Report {
             writes_per_second: rate.answered as f64 / rate.took.as_secs_f64(),
             queries_per_write: rate_counts.primary_queries / (rate.answered as f64).max(1.0),
             rate_counts,
-            checks: Vec::new(),
+            checks: Checks::default(),
         };
         report.check_all(options, rate);
         report
@@ -100,28 +99,6 @@ impl Report {
     }
 
     pub(super) fn check(&mut self, name: &str, passed: bool, detail: String) {
-        self.checks.push(Check { name: name.to_owned(), passed, detail });
-    }
-
-    pub fn passed(&self) -> bool {
-        self.checks.iter().all(|check| check.passed)
-    }
-
-    pub fn text(&self) -> String {
-        let mut text = String::new();
-        for check in &self.checks {
-            let mark = if check.passed { "ok  " } else { "FAIL" };
-            let _ = writeln!(text, "{mark} {}: {}", check.name, check.detail);
-        }
-        text
-    }
-
-    /// Writes it as JSON, with the directory it lies in.
-    pub fn write(&self, path: &Path) -> Result<()> {
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
-        }
-        let text = serde_json::to_string_pretty(self).context("a report is plain data")?;
-        fs::write(path, text + "\n").with_context(|| format!("writing {}", path.display()))
+        self.checks.check(name, passed, detail);
     }
 }

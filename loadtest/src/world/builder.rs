@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 use anyhow::{Context, Result, ensure};
 
 use super::{
-    World,
+    HOST, World,
     api::{self, Api, Apis},
     gateway::{self, Gateways},
     identity::Identity,
@@ -16,6 +16,7 @@ use super::{
     region::{Jurisdiction, Region},
     slot::{API_PROCESSES, Slot},
 };
+use crate::certificate::Certificate;
 
 type Progress = Arc<dyn Fn(&str) + Send + Sync>;
 type Edit = Arc<dyn Fn(String) -> String + Send + Sync>;
@@ -41,6 +42,7 @@ pub struct WorldBuilder {
     edit: Option<Edit>,
     progress: Progress,
     ready: &'static str,
+    https: bool,
 }
 
 impl Default for WorldBuilder {
@@ -64,6 +66,7 @@ impl Default for WorldBuilder {
             edit: None,
             progress: Arc::new(|_| ()),
             ready: "/health/full",
+            https: false,
         }
     }
 }
@@ -76,7 +79,8 @@ impl WorldBuilder {
         self
     }
 
-    /// The `residency-migrate` that makes the internal certificates; needed with gateways.
+    /// The `residency-migrate` that makes the internal certificates, needed with gateways; starts databases through its
+    /// `primary check`, and makes the registers.
     #[must_use]
     pub fn migrate_bin(mut self, path: impl Into<PathBuf>) -> Self {
         self.migrate = Some(path.into());
@@ -178,6 +182,13 @@ impl WorldBuilder {
         self
     }
 
+    /// Gateways also end TLS for clients, with [`World::certificate`] for the host [`HOST`].
+    #[must_use]
+    pub fn https(mut self) -> Self {
+        self.https = true;
+        self
+    }
+
     /// Hears what is being started.
     #[must_use]
     pub fn progress(mut self, progress: impl Fn(&str) + Send + Sync + 'static) -> Self {
@@ -220,6 +231,7 @@ impl WorldBuilder {
                 slot: slot.number,
                 fsync: self.fsync,
                 root: root.clone(),
+                migrate: self.migrate.clone(),
             }),
         };
         // From here on the world exists, so that whatever fails below ends what was started.
@@ -231,6 +243,7 @@ impl WorldBuilder {
             express: self.express.clone(),
             api_processes,
             gateway_ready: self.ready,
+            certificate: None,
             clusters,
             root,
             slot,
@@ -238,6 +251,9 @@ impl WorldBuilder {
             gateway_bin: self.gateway.clone(),
             gateway_environments: Vec::new(),
         };
+        if self.https {
+            world.certificate = Some(Certificate::make(&world.root.join("shared/tls"), HOST)?);
+        }
         let number = world.slot.number;
         let processes = &world.processes;
         let shared = world.root.join("shared");
@@ -259,6 +275,7 @@ impl WorldBuilder {
                 keys: &world.keys,
                 clusters: world.clusters.as_ref(),
                 redis: self.redis,
+                certificate: world.certificate.as_ref(),
                 workers: self.workers,
                 env: &self.gateway_env,
             }),
@@ -272,6 +289,9 @@ impl WorldBuilder {
                 Some(gateways) => gateways.pki(processes).await,
             }
         };
+        if let Some(clusters) = &world.clusters {
+            clusters.write_settings()?;
+        }
         let create = async |jurisdiction| match &world.clusters {
             None => Ok(()),
             Some(clusters) => {
@@ -289,7 +309,7 @@ impl WorldBuilder {
         }
         if let Some(clusters) = &world.clusters {
             for (region, jurisdiction) in databases() {
-                clusters.start(region, jurisdiction, processes)?;
+                clusters.start(region, jurisdiction, processes, &world.links)?;
             }
             for (region, jurisdiction) in databases() {
                 clusters.accepting(region, jurisdiction, processes).await?;
@@ -297,6 +317,7 @@ impl WorldBuilder {
             for jurisdiction in Jurisdiction::ALL {
                 clusters.streaming(jurisdiction, processes).await?;
             }
+            clusters.registers(&world.links, processes).await?;
         }
         if self.redis {
             for region in Region::ALL {
@@ -330,9 +351,6 @@ impl WorldBuilder {
             let text = gateways.configuration();
             let text = self.edit.as_ref().map_or(text.clone(), |edit| edit(text));
             fs::write(&gateways.config, &text)?;
-            if text.contains("\n[register]\n") {
-                gateways.registers_applied(&world.links, processes).await?;
-            }
             let mut environments = Vec::new();
             for region in Region::ALL {
                 environments.push((region, gateways.environment(region, &world.links)?));

@@ -18,10 +18,11 @@ use super::{
     client::Call,
     keys::Keys,
     links::Links,
-    postgres::{Clusters, Role},
+    postgres::{Clusters, Role, register_variable},
     process::{Processes, Service, Spec},
     region::{Jurisdiction, Port, Region, round_trip},
 };
+use crate::certificate::Certificate;
 
 const READY: Duration = Duration::from_secs(20);
 const PKI: Duration = Duration::from_secs(30);
@@ -38,6 +39,7 @@ pub(crate) struct Gateways<'a> {
     pub keys: &'a Keys,
     pub clusters: Option<&'a Clusters>,
     pub redis: bool,
+    pub certificate: Option<&'a Certificate>,
     pub workers: usize,
     pub env: &'a [(String, String)],
 }
@@ -47,7 +49,7 @@ impl Gateways<'_> {
     pub(crate) fn configuration(&self) -> String {
         let mut text = format!(
             "mode = \"enforce\"\ninternal_tls = \"env:PKI\"\n\n\
-             [listen]\nhttp = \"env:LISTEN_HTTP\"\nhttps = \"off\"\ninternal = \"env:LISTEN_INTERNAL\"\n\
+             [listen]\nhttp = \"env:LISTEN_HTTP\"\nhttps = \"{https}\"\ninternal = \"env:LISTEN_INTERNAL\"\n\
              admin = \"env:LISTEN_ADMIN\"\nworkers = {workers}\n\n\
              [token]\nissuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\njwks = \"env:JWKS\"\n\
              algorithms = [\"RS256\"]\nfrom = [\"bearer\", \"cookie:access_token\"]\n\
@@ -56,15 +58,19 @@ impl Gateways<'_> {
              countries = [\"*\"]\n{us}\n\
              [jurisdictions.eu]\nhome = \"eu-frankfurt\"\nreplicas = [\"eu-nuremberg\"]\n\
              countries = [\"@eea\"]\ndurability = \"remote\"\n{eu}",
+            https = if self.certificate.is_some() { "env:LISTEN_HTTPS" } else { "off" },
             workers = self.workers,
             us = self.register_of(Jurisdiction::Us),
             eu = self.register_of(Jurisdiction::Eu),
         );
+        if let Some(Certificate { chain, key, .. }) = self.certificate {
+            let (chain, key) = (chain.display(), key.display());
+            let _ = writeln!(text, "\n[tls]\ncertificate = \"file:{chain}\"\nkey = \"file:{key}\"");
+        }
         if self.clusters.is_some() {
             text.push_str(
                 "\n[register]\nsubject_key = \"env:REGISTER_SUBJECT_KEY\"\n\
-                 identifier_key = \"env:REGISTER_IDENTIFIER_KEY\"\nsnapshot = \"env:REGISTER_SNAPSHOT\"\n\n\
-                 [position]\nkey = \"env:POSITION_KEY\"\n",
+                 identifier_key = \"env:REGISTER_IDENTIFIER_KEY\"\nsnapshot = \"env:REGISTER_SNAPSHOT\"\n",
             );
         }
         for region in Region::ALL {
@@ -115,7 +121,8 @@ impl Gateways<'_> {
         if self.clusters.is_none() {
             return String::new();
         }
-        let members: Vec<_> = members(jurisdiction)
+        let members: Vec<_> = jurisdiction
+            .members()
             .map(|region| format!("{region} = \"env:{}\"", register_variable(jurisdiction, region)))
             .collect();
         format!("register = {{ {} }}\n", members.join(", "))
@@ -154,22 +161,6 @@ impl Gateways<'_> {
         Ok(())
     }
 
-    /// Brings both registers up, as whoever looks after the databases does.
-    pub(crate) async fn registers_applied(&self, links: &Links, processes: &Processes) -> Result<()> {
-        let Some(clusters) = self.clusters else { return Ok(()) };
-        let mut apply = Spec::new(self.migrate, self.root, self.root.join("shared/register.log"))
-            .args(["schema", "apply", "--config"])
-            .args([&self.config]);
-        apply.env = self.environment(Region::UsEast, links)?;
-        for jurisdiction in Jurisdiction::ALL {
-            for member in members(jurisdiction) {
-                let url = clusters.url(member, jurisdiction, Role::Postgres);
-                apply = apply.env(register_variable(jurisdiction, member), url);
-            }
-        }
-        processes.run(&apply, PKI).await.context("`residency-migrate schema apply`")
-    }
-
     pub(crate) fn start(&self, region: Region, links: &Links, processes: &Processes) -> Result<()> {
         let directory = self.directory(region);
         fs::create_dir_all(&directory)?;
@@ -192,6 +183,7 @@ impl Gateways<'_> {
             ("RESIDENCY_REGION".to_owned(), region.name().to_owned()),
             ("PKI".into(), format!("dir:{}", self.pki_of(region).display())),
             ("LISTEN_HTTP".into(), at(Port::GatewayHttp)),
+            ("LISTEN_HTTPS".into(), at(Port::GatewayHttps)),
             ("LISTEN_INTERNAL".into(), at(Port::GatewayInternal)),
             ("LISTEN_ADMIN".into(), at(Port::GatewayAdmin)),
             ("ACCESS_LOG".into(), format!("file:{}", self.directory(region).join("access.log").display())),
@@ -225,9 +217,8 @@ impl Gateways<'_> {
             .map(|kind| (format!("REGISTER_{kind}_KEY"), format!("{kind}-{}", clusters.password)))
             .into();
         env.push(("REGISTER_SNAPSHOT".to_owned(), format!("dir:{}", snapshot.display())));
-        env.push(("POSITION_KEY".to_owned(), format!("POSITION-{}", clusters.password)));
         for jurisdiction in Jurisdiction::ALL {
-            for member in members(jurisdiction) {
+            for member in jurisdiction.members() {
                 let address = links.address(region, member, Port::Postgres(jurisdiction));
                 let role = Role::Gateway.name();
                 let url = format!("postgres://{role}:{}@{address}/app", clusters.password);
@@ -280,14 +271,6 @@ pub(crate) fn control_files(root: &Path, region: Region) -> PathBuf {
 }
 
 /// Every region with a server of the jurisdiction's cluster.
-fn members(jurisdiction: Jurisdiction) -> impl Iterator<Item = Region> {
-    std::iter::once(jurisdiction.home()).chain(jurisdiction.replicas().iter().copied())
-}
-
-fn register_variable(jurisdiction: Jurisdiction, region: Region) -> String {
-    format!("REGISTER_{}_AT_{}", jurisdiction.name().to_uppercase(), region.env_name())
-}
-
 fn database_variable(jurisdiction: Jurisdiction) -> String {
     format!("PG_{}", jurisdiction.name().to_uppercase())
 }

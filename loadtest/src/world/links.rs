@@ -88,6 +88,20 @@ impl Links {
         SocketAddr::from((from.address(self.slot), link_port(to, port)))
     }
 
+    /// A way of its own, with that round trip, from `region` to `target`, for a client that is some distance away. No
+    /// fault ever touches it.
+    pub fn lay(&self, region: Region, target: SocketAddr, rtt: Duration) -> Result<SocketAddr> {
+        let listener = TcpListener::bind((region.address(self.slot), 0)).context("a way for a client")?;
+        listener.set_nonblocking(true)?;
+        let near = listener.local_addr()?;
+        let state = watch::Sender::new(Wire { flow: Flow::Open, one_way: rtt / 2 });
+        self.runtime.handle.spawn(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).expect("it is nonblocking");
+            relay::serve(listener, target, state.subscribe()).await;
+        });
+        Ok(near)
+    }
+
     /// The link between two different regions.
     pub fn between(&self, a: Region, b: Region) -> Link<'_> {
         Link { state: self.state(a, b) }

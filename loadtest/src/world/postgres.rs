@@ -7,7 +7,10 @@
 //! Invariants
 //! - `synchronous_commit` is always on; where the jurisdiction names synchronous standbys, a commit waits for them.
 //! - Everything a server writes lies in its region's directory, shared memory files included.
+//! - Where `residency-migrate` is at hand a server starts through its `primary check`, as a unit would start it: a former
+//!   primary comes back as a standby.
 use std::{
+    ffi::OsString,
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
@@ -27,7 +30,7 @@ use super::{
 };
 
 const INITDB: Duration = Duration::from_mins(1);
-const READY: Duration = Duration::from_secs(30);
+const READY: Duration = Duration::from_secs(90);
 
 /// A login of every cluster. The names are the passwords' owners too, one password per world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +64,13 @@ pub(crate) struct Clusters {
     pub fsync: bool,
     /// The world's directory.
     pub root: PathBuf,
+    /// `residency-migrate`.
+    pub migrate: Option<PathBuf>,
 }
+
+/// What a server's unit runs: the check, which must not outlive the shell, and then the server in the shell's place.
+const UNIT: &str = r#"setpriv --pdeathsig KILL -- "$0" primary check --jurisdiction "$1" --region "$2" \
+    --data-dir data --pg-bin "$3" --config "$4" --wait-s 60 && exec "$3/postgres" -D data"#;
 
 impl Clusters {
     /// The newest server's programs, from Debian's directories or the path.
@@ -146,11 +155,88 @@ impl Clusters {
         region: Region,
         jurisdiction: Jurisdiction,
         processes: &Processes,
+        links: &Links,
     ) -> Result<()> {
         let directory = self.directory(region, jurisdiction);
-        let mut spec = self.command("postgres", &directory, "server.log").args(["-D", "data"]);
+        let mut spec = self.command("postgres", &directory, "server.log");
         spec.end = Signal::SIGQUIT;
+        if let Some(migrate) = &self.migrate {
+            spec.program = "sh".into();
+            spec = spec.args(["-c", UNIT]).args([migrate]).args([jurisdiction.name(), region.name()]);
+            spec = spec.args([self.programs.clone(), self.settings_file()]);
+            spec.env = self.environment(region, links);
+        } else {
+            spec = spec.args(["-D", "data"]);
+        }
         processes.start(Service::Postgres(region, jurisdiction), spec)
+    }
+
+    /// Of the programs that look after databases: where the members are, as their own environment has it.
+    pub(crate) fn settings_file(&self) -> PathBuf {
+        self.root.join("shared/clusters.toml")
+    }
+
+    /// Writes it.
+    pub(crate) fn write_settings(&self) -> Result<()> {
+        // A whole configuration, as `schema apply` reads it; nothing but the registers matters.
+        let mut text = String::from(
+            "region = \"us-east\"\ninternal_tls = \"dir:/nonexistent\"\n[listen]\nhttp = \"127.0.0.1:2\"\ninternal = \"off\"\n\
+             [token]\nissuer = \"none\"\naudience = \"none\"\nhs256_secret = \"env:REGISTER_SUBJECT_KEY\"\n\
+             [register]\nsubject_key = \"env:REGISTER_SUBJECT_KEY\"\n\
+             identifier_key = \"env:REGISTER_IDENTIFIER_KEY\"\n",
+        );
+        for region in Region::ALL {
+            let _ = writeln!(
+                text,
+                "[regions.{region}]\ngateway = \"{}\"\nupstreams = {{ api = [\"{}\"] }}",
+                Port::GatewayInternal.at(region, self.slot),
+                Port::Api(1).at(region, self.slot),
+            );
+        }
+        for jurisdiction in Jurisdiction::ALL {
+            let quoted: Vec<_> =
+                jurisdiction.replicas().iter().map(|replica| format!("\"{replica}\"")).collect();
+            let members: Vec<_> = jurisdiction
+                .members()
+                .map(|region| format!("{region} = \"env:{}\"", register_variable(jurisdiction, region)))
+                .collect();
+            let durability = if jurisdiction.synchronous().is_empty() { "async" } else { "remote" };
+            let _ = writeln!(
+                text,
+                "[jurisdictions.{jurisdiction}]\nhome = \"{}\"\nreplicas = [{}]\ndurability = \"{durability}\"\n\
+                 register = {{ {} }}",
+                jurisdiction.home(),
+                quoted.join(", "),
+                members.join(", "),
+            );
+        }
+        self.write(&self.settings_file(), &text)
+    }
+
+    /// An administrator's in `region`: every member's URL as reached from there.
+    pub(crate) fn environment(&self, region: Region, links: &Links) -> Vec<(String, OsString)> {
+        let mut env: Vec<(String, OsString)> = ["SUBJECT", "IDENTIFIER"]
+            .map(|kind| (format!("REGISTER_{kind}_KEY"), format!("{kind}-{}", self.password).into()))
+            .into();
+        for jurisdiction in Jurisdiction::ALL {
+            for member in jurisdiction.members() {
+                let address = links.address(region, member, Port::Postgres(jurisdiction));
+                let url = format!("postgres://postgres:{}@{address}/app", self.password);
+                env.push((register_variable(jurisdiction, member), url.into()));
+            }
+        }
+        env
+    }
+
+    /// Makes the registers.
+    pub(crate) async fn registers(&self, links: &Links, processes: &Processes) -> Result<()> {
+        let Some(migrate) = &self.migrate else { return Ok(()) };
+        let shared = self.root.join("shared");
+        let mut spec =
+            Spec::new(migrate, &shared, shared.join("registers.log")).args(["schema", "apply", "--config"]);
+        spec = spec.args([self.settings_file()]);
+        spec.env = self.environment(Region::UsEast, links);
+        processes.run(&spec, READY).await
     }
 
     /// Waits until a server takes queries.
@@ -240,8 +326,7 @@ impl Clusters {
             port = address.port(),
             fsync = if self.fsync { "on" } else { "off" },
         );
-        let home = jurisdiction.home();
-        if region == home {
+        if region == jurisdiction.home() {
             let names: Vec<_> =
                 jurisdiction.synchronous().iter().map(|standby| format!("\"{standby}\"")).collect();
             if !names.is_empty() {
@@ -252,16 +337,21 @@ impl Clusters {
                     names.join(", ")
                 );
             }
-        } else {
-            let primary = links.address(region, home, Port::Postgres(jurisdiction));
-            let _ = writeln!(
-                text,
-                "primary_conninfo = 'host={} port={} user=replicator password={} application_name={region}'",
-                primary.ip(),
-                primary.port(),
-                self.password,
-            );
         }
+        // Whoever is the primary is found among all others, after a promotion, too.
+        let others = jurisdiction.members().filter(|other| *other != region);
+        let (hosts, ports): (Vec<_>, Vec<_>) = others
+            .map(|other| links.address(region, other, Port::Postgres(jurisdiction)))
+            .map(|address| (address.ip().to_string(), address.port().to_string()))
+            .unzip();
+        let _ = writeln!(
+            text,
+            "primary_conninfo = 'host={} port={} user=replicator password={} application_name={region} \
+             target_session_attrs=read-write connect_timeout=2'\nrecovery_target_timeline = 'latest'",
+            hosts.join(","),
+            ports.join(","),
+            self.password,
+        );
         text
     }
 
@@ -275,6 +365,10 @@ impl Clusters {
              CREATE DATABASE app OWNER app;\n"
         )
     }
+}
+
+pub(crate) fn register_variable(jurisdiction: Jurisdiction, region: Region) -> String {
+    format!("REGISTER_{}_AT_{}", jurisdiction.name().to_uppercase(), region.env_name())
 }
 
 /// Frees the shared memory that servers left which were killed together with their world.

@@ -51,6 +51,14 @@ pub enum Service {
     Postgres(Region, Jurisdiction),
 }
 
+impl Service {
+    pub fn region(self) -> Region {
+        let (Self::Gateway(region) | Self::Api(region, _) | Self::Redis(region) | Self::Postgres(region, _)) =
+            self;
+        region
+    }
+}
+
 /// How to start a process.
 #[derive(Clone, Debug)]
 pub(crate) struct Spec {
@@ -156,6 +164,13 @@ impl Processes {
         let child = self.spawn(&spec)?;
         entries.insert(service, Entry { spec, child: Some(child) });
         Ok(())
+    }
+
+    /// Starts `service` by `spec` from the next time on.
+    pub(crate) fn remember(&self, service: Service, spec: Spec) {
+        if let Some(entry) = self.entries().get_mut(&service) {
+            entry.spec = spec;
+        }
     }
 
     /// Starts a service that ended, the way it was started before.

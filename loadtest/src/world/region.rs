@@ -91,7 +91,12 @@ impl Jurisdiction {
         }
     }
 
-    /// Where its primary runs.
+    /// Every region with a database of it, the initial home first.
+    pub fn members(self) -> impl Iterator<Item = Region> {
+        std::iter::once(self.home()).chain(self.replicas().iter().copied())
+    }
+
+    /// Where its primary runs at first. `World::primary` says where it runs now.
     pub const fn home(self) -> Region {
         match self {
             Self::Us => Region::UsEast,
@@ -99,7 +104,7 @@ impl Jurisdiction {
         }
     }
 
-    /// Where its standbys run.
+    /// Where its standbys run at first.
     pub const fn replicas(self) -> &'static [Region] {
         match self {
             Self::Us => &[Region::EuFrankfurt, Region::ApSingapore],
