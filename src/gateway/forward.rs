@@ -96,8 +96,8 @@ impl<'a> Forwarding<'a> {
             self.placement = registers.place(keys, *claimed);
         }
         if let (Some(positions), Some(presented)) = (&self.generation.settings.positions, presented) {
-            self.own_writes =
-                positions.own_writes(presented, self.placement.location, *slot, self.placement.floor);
+            let Placement { location, generation, floor, .. } = self.placement;
+            self.own_writes = positions.own_writes(presented, location, *slot, generation, floor);
         }
     }
 
