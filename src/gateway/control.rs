@@ -208,7 +208,7 @@ impl Control {
         };
         self.gateway.replace_settings(settings);
         let settings = self.gateway.settings();
-        self.follow_registers(&previous, &settings);
+        follow_registers(&previous, &settings);
         self.watching.cancel();
         self.watching = attend(&self.gateway, &settings);
         self.files = files;
@@ -219,36 +219,36 @@ impl Control {
         true
     }
 
-    /// Follows other registers than before, if these are others.
-    fn follow_registers(&self, previous: &Settings, settings: &Settings) {
-        let same = match (&previous.registers, &settings.registers) {
-            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
-            (None, None) => true,
-            _ => false,
-        };
-        if same {
-            return;
-        }
-        if let Some(old) = previous.registers.clone() {
-            tokio::task::spawn_local(async move { old.leave().await });
-        }
-        if let Some(new) = settings.registers.clone() {
-            tokio::task::spawn_local(async move {
-                for jurisdiction in new.start().await {
-                    tracing::error!(
-                        jurisdiction,
-                        "its register is hashed under other keys; its subjects are refused"
-                    );
-                }
-            });
-        }
-    }
-
     fn reject(&mut self, error: &dyn std::fmt::Display) -> bool {
         tracing::error!(file = %self.path.display(), %error, "configuration refused; the old one stays");
         self.refused.insert(Group::Configuration);
         self.gateway.metrics.control().config_rejected();
         false
+    }
+}
+
+/// Follows other registers than before, if these are others.
+fn follow_registers(previous: &Settings, settings: &Settings) {
+    let same = match (&previous.registers, &settings.registers) {
+        (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+        (None, None) => true,
+        _ => false,
+    };
+    if same {
+        return;
+    }
+    if let Some(old) = previous.registers.clone() {
+        tokio::task::spawn_local(async move { old.leave().await });
+    }
+    if let Some(new) = settings.registers.clone() {
+        tokio::task::spawn_local(async move {
+            for jurisdiction in new.start().await {
+                tracing::error!(
+                    jurisdiction,
+                    "its register is hashed under other keys; its subjects are refused"
+                );
+            }
+        });
     }
 }
 
