@@ -6,6 +6,7 @@
 
 mod control;
 mod databases;
+mod moves;
 mod outages;
 mod positions;
 mod promotion;
@@ -56,6 +57,8 @@ behaviours! {
         positions::nobody_is_shown_an_older_state_while_the_home_is_away,
         positions::a_replica_that_hears_nothing_is_not_read_by_who_has_written,
         control::a_jurisdiction_is_closed_to_writes_and_opened_as_an_act,
+        moves::every_gateway_reports_held_and_then_drained,
+        moves::a_gateway_with_other_keys_than_the_registers_does_not_start,
         outages::a_home_that_is_away_is_a_warning_elsewhere,
         outages::with_all_of_the_eu_cut_off_its_data_stays_there,
         outages::a_region_that_goes_silent_is_not_waited_for,
