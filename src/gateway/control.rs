@@ -64,6 +64,7 @@ impl Control {
         access_log: Option<AccessLog>,
     ) -> anyhow::Result<Self> {
         let settings = gateway.settings();
+        show_certificate(&settings);
         // First, since what is not known of registers must not be served.
         if let Some(registers) = &settings.registers {
             let differ = registers.start().await;
@@ -100,8 +101,8 @@ impl Control {
         );
         loop {
             tokio::select! {
-                () = received(&mut hangup) => self.hang_up(),
-                changes = self.changes() => self.follow(changes),
+                () = received(&mut hangup) => self.hang_up().await,
+                changes = self.changes() => self.follow(changes).await,
                 () = received(&mut terminate) => break,
                 () = received(&mut interrupt) => break,
             }
@@ -111,11 +112,11 @@ impl Control {
         Ok(self.access_log)
     }
 
-    fn hang_up(&mut self) {
+    async fn hang_up(&mut self) {
         if let Some(log) = &self.access_log {
             log.reopen();
         }
-        self.reload();
+        self.reload().await;
     }
 
     /// Waits until files have changed, if it is asked for. Dropping it forgets no change.
@@ -137,12 +138,12 @@ impl Control {
     }
 
     /// Reads again what has changed.
-    fn follow(&mut self, changes: Vec<Change>) {
+    async fn follow(&mut self, changes: Vec<Change>) {
         for change in &changes {
             tracing::info!(files = ?change.files, "files have changed");
         }
         let is_whole = |change: &Change| matches!(change.group, Group::Configuration | Group::Wanted);
-        if changes.iter().any(is_whole) && self.reload() {
+        if changes.iter().any(is_whole) && self.reload().await {
             return;
         }
         // A configuration that is of no use must not keep certificates from being renewed.
@@ -171,6 +172,7 @@ impl Control {
                 self.refused.remove(&group);
                 self.gateway.metrics.control().certificates_applied(self.refused.is_empty());
                 count_certificates(&self.gateway, &settings);
+                show_certificate(&settings);
                 tracing::info!(certificates = ?group, "certificates replaced");
             }
             Some(Err(error)) => {
@@ -183,7 +185,7 @@ impl Control {
 
     /// Reads everything anew, and says whether it is in use. What can't be put to work is reported, and everything stays
     /// as it was.
-    fn reload(&mut self) -> bool {
+    async fn reload(&mut self) -> bool {
         let previous = self.gateway.settings();
         let before = Sight::of(&self.path);
         let loaded = match Config::load(&self.path, &self.environment) {
@@ -206,9 +208,10 @@ impl Control {
             Ok(settings) => settings,
             Err(error) => return self.reject(&error),
         };
+        show_certificate(&settings);
+        Self::follow_registers(&previous, &settings).await;
         self.gateway.replace_settings(settings);
         let settings = self.gateway.settings();
-        self.follow_registers(&previous, &settings);
         self.watching.cancel();
         self.watching = attend(&self.gateway, &settings);
         self.files = files;
@@ -219,8 +222,9 @@ impl Control {
         true
     }
 
-    /// Follows other registers than before, if these are others.
-    fn follow_registers(&self, previous: &Settings, settings: &Settings) {
+    /// Follows other registers than before, if these are others. They are read before anything is decided by them: an empty
+    /// table would leave everybody to their claims.
+    async fn follow_registers(previous: &Settings, settings: &Settings) {
         let same = match (&previous.registers, &settings.registers) {
             (Some(old), Some(new)) => Arc::ptr_eq(old, new),
             (None, None) => true,
@@ -229,18 +233,16 @@ impl Control {
         if same {
             return;
         }
+        if let Some(new) = &settings.registers {
+            for jurisdiction in new.start().await {
+                tracing::error!(
+                    jurisdiction,
+                    "its register is hashed under other keys; its subjects are refused"
+                );
+            }
+        }
         if let Some(old) = previous.registers.clone() {
             tokio::task::spawn_local(async move { old.leave().await });
-        }
-        if let Some(new) = settings.registers.clone() {
-            tokio::task::spawn_local(async move {
-                for jurisdiction in new.start().await {
-                    tracing::error!(
-                        jurisdiction,
-                        "its register is hashed under other keys; its subjects are refused"
-                    );
-                }
-            });
         }
     }
 
@@ -272,6 +274,13 @@ fn attend(gateway: &Arc<Gateway>, settings: &Arc<Settings>) -> CancellationToken
         token.run_until_cancelled(count_keys_forever(&gateway, &settings)).await
     });
     cancel
+}
+
+/// Registers know this gateway by the certificate that it shows to others.
+fn show_certificate(settings: &Settings) {
+    if let Some(registers) = &settings.registers {
+        registers.show(settings.tls.internal.as_ref().map(|internal| internal.fingerprint()));
+    }
 }
 
 fn count_certificates(gateway: &Gateway, settings: &Settings) {
