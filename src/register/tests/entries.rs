@@ -366,7 +366,10 @@ async fn nothing_of_a_subject_is_told_outside_before_others_have_to_know_of_it()
     client.batch_execute(&mark).await.expect("settled");
     client.batch_execute(&delete).await.expect("the owner may");
     let payloads = told_so_far(&mut told).await;
-    assert!(payloads.len() == 2 && payloads.iter().all(|it| it.contains(&hexadecimal(&hash(1)))), "{payloads:?}");
+    assert!(
+        payloads.len() == 2 && payloads.iter().all(|it| it.contains(&hexadecimal(&hash(1)))),
+        "{payloads:?}"
+    );
 }
 
 #[tokio::test]
