@@ -19,8 +19,8 @@ use crate::domain::names::JurisdictionId;
 use crate::domain::register::{Generation, Placed, RegisterEntry, SubjectKey};
 use crate::domain::replication_lag::LogPosition;
 use crate::routing_table::{
-    self, Forgotten, Freshness, GatewayIdentity, Member, RegisterHandle, RegisterKeys, RegistersSettings, Report,
-    Source, Table,
+    self, Forgotten, Freshness, GatewayIdentity, Member, RegisterHandle, RegisterKeys, RegistersSettings,
+    Report, Source, Table,
 };
 use crate::telemetry::Metrics;
 
@@ -138,8 +138,7 @@ impl Registers {
         if let Some(previous) = previous {
             forgotten.take_over(&previous.forgotten);
         }
-        let certificate =
-            previous.map_or_else(Arc::default, |previous| Arc::clone(&previous.certificate));
+        let certificate = previous.map_or_else(Arc::default, |previous| Arc::clone(&previous.certificate));
         let following = metrics.map(|metrics| {
             let sources = topology.jurisdictions().map(|jurisdiction| {
                 let outside = !topology.lawful_regions(jurisdiction).contains(config.region);

@@ -170,7 +170,9 @@ impl Worker {
             return;
         }
         for activity in self.activities.borrow().values() {
-            let Some(certificate) = activity.bearer().filter(|bearer| forgotten.contains(bearer)) else { continue };
+            let Some(certificate) = activity.bearer().filter(|bearer| forgotten.contains(bearer)) else {
+                continue;
+            };
             if activity.cut() {
                 self.gateway.metrics.control().forgotten_certificate("closed");
                 tracing::warn!(%certificate, "the bearer of a forgotten certificate is sent away");

@@ -149,7 +149,8 @@ impl ForgottenFile {
         }
         let sum = hex(digest(&SHA256, text.as_bytes()).as_ref());
         let beside = self.path.with_extension("new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
         file.write_all(format!("{text}{CHECKSUM}{sum}\n").as_bytes())?;
         file.sync_all()?;
         fs::rename(&beside, &self.path)?;

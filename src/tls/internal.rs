@@ -194,7 +194,13 @@ impl Generation {
             .and_then(|()| called.verify_server_cert(leaf, chain, &own_name, &[], then).map(drop))
             .map_err(|source| TlsFault::NotOurs { certificate, authority, source })?;
 
-        Ok(Self { server: server(callers, pair.clone())?, called, own: Arc::new(pair), not_after, fingerprint })
+        Ok(Self {
+            server: server(callers, pair.clone())?,
+            called,
+            own: Arc::new(pair),
+            not_after,
+            fingerprint,
+        })
     }
 }
 

@@ -164,7 +164,10 @@ fn registers(api: &Upstream) -> Setup {
 fn moved(setup: &Setup, generation: u64) {
     setup.write("us.jsonl", &format!(r#"{{"subject":"me","generation":{generation}}}"#));
     let state = if generation > 1 { "gone" } else { "home" };
-    setup.write("eu.jsonl", &format!(r#"{{"subject":"me","state":"{state}","generation":{generation},"toward":"us"}}"#));
+    setup.write(
+        "eu.jsonl",
+        &format!(r#"{{"subject":"me","state":"{state}","generation":{generation},"toward":"us"}}"#),
+    );
 }
 
 /// Whoever has moved brings the news to a gateway that has not heard of it, whose own client never said a generation.

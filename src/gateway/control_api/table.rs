@@ -24,7 +24,8 @@ fn followed(
             "xmin": cursor.xmin,
         })
     });
-    let known = view.height.map(|height| json!({ "generation": height.generation.0, "timeline": height.timeline.0 }));
+    let known =
+        view.height.map(|height| json!({ "generation": height.generation.0, "timeline": height.timeline.0 }));
     let said = json!({
         "followed_in": view.region.as_deref(),
         "staleness_s": handle.staleness(now).map(|staleness| staleness.as_millis() as f64 / 1000.0),

@@ -65,7 +65,8 @@ impl View {
             check = check.observed(staleness.as_millis() as f64 / 1000.0, "s");
         }
         let why = view.fault.as_deref().map(str::to_owned);
-        let why = why.or_else(|| refusal.map(|refusal| format!("its subjects are refused: {}", refusal.code())));
+        let why =
+            why.or_else(|| refusal.map(|refusal| format!("its subjects are refused: {}", refusal.code())));
         let why = why.or_else(|| (status != Status::Pass).then(|| "it was not read yet".to_owned()));
         Some(match why {
             Some(why) => check.output(why),

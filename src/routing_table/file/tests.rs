@@ -3,8 +3,8 @@
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::super::{TableWriter, tests::topology};
 use super::super::forgotten::Forgotten;
+use super::super::{TableWriter, tests::topology};
 use super::*;
 use crate::{
     domain::{

@@ -24,8 +24,8 @@ use super::{
     handle::{Report, Stage},
     scout::{Sightings, answer_fault, ask},
     statements::{
-        CHANGES, CHANGES_ROW, CHANNEL, CHANNEL_OUTSIDE, FORGOTTEN, HEARTBEAT, KEYS, LEAVE, LISTEN, LISTEN_OUTSIDE,
-        PAGE, PAGE_ROW, REGISTER, REPORT, Standing, row, standing,
+        CHANGES, CHANGES_ROW, CHANNEL, CHANNEL_OUTSIDE, FORGOTTEN, HEARTBEAT, KEYS, LEAVE, LISTEN,
+        LISTEN_OUTSIDE, PAGE, PAGE_ROW, REGISTER, REPORT, Standing, row, standing,
     },
 };
 use crate::{

@@ -418,10 +418,7 @@ async fn a_forgotten_gateway_learns_so_and_comes_back_with_another_certificate()
     known_by(first).await;
     // Another gateway's, and one in a spelling that is no gateway's.
     forget(other).await;
-    client
-        .batch_execute("INSERT INTO residency.forgotten_certificate VALUES ('AB')")
-        .await
-        .expect("valid");
+    client.batch_execute("INSERT INTO residency.forgotten_certificate VALUES ('AB')").await.expect("valid");
     following.until("listed", |it| it.forgotten.contains(&other)).await;
     assert!(!following.handle.view().forgotten);
 
@@ -461,7 +458,10 @@ async fn outside_only_what_is_told_outside_is_heard() {
     outside.followed().await;
     inside.followed().await;
     let told = |channel: &str, subject: u32| {
-        let row = format!(r#"{{"hash":"{}","kind":1,"state":"home","generation":1,"attempt":0,"claim_answers":false,"deleted":false}}"#, hex(&key(subject).0));
+        let row = format!(
+            r#"{{"hash":"{}","kind":1,"state":"home","generation":1,"attempt":0,"claim_answers":false,"deleted":false}}"#,
+            hex(&key(subject).0)
+        );
         format!("SELECT pg_notify('{channel}', '{row}')")
     };
     client.batch_execute(&told("residency_register", 1)).await.expect("valid");

@@ -86,7 +86,8 @@ impl Upstream {
     /// Every request that arrived so far, heads and bodies. Not what the gateway asks on its own behalf of one that is silent for
     /// long: that names nobody it asks for.
     pub fn requests(&self) -> Vec<Seen> {
-        let own = |seen: &Seen| seen.head.start.starts_with("OPTIONS * ") && seen.head.get("forwarded").is_none();
+        let own =
+            |seen: &Seen| seen.head.start.starts_with("OPTIONS * ") && seen.head.get("forwarded").is_none();
         let requests = self.record.requests.lock().expect("nobody panicked with the record");
         requests.iter().filter(|seen| !own(seen)).cloned().collect()
     }
