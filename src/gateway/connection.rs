@@ -2,10 +2,10 @@
 //!
 //! Invariants
 //! - At any moment a connection, and a stream of an HTTP/2 connection, has exactly one deadline; the worker's tick wakes it
-//!   when that has passed.
+//!   when that has passed. A write that is held has the hold's.
 //! - Setting a deadline costs two stores: no timer is armed on the request path.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -17,6 +17,7 @@ use super::worker::Listed;
 use crate::clock::{CoarseClock, Millis, millis};
 use crate::config::Timeouts;
 use crate::domain::decide::Entry;
+use crate::domain::fingerprint::Fingerprint;
 use crate::http1::Moved;
 use crate::tls::ControlClient;
 use crate::upstream::Inflow;
@@ -74,13 +75,29 @@ pub struct Activity {
     deadline: Cell<Millis>,
     expired: Cell<bool>,
     draining: Cell<bool>,
+    held: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+    /// The certificate that a gateway or a program has shown.
+    bearer: OnceCell<Box<Fingerprint>>,
+    /// It ends at once, whatever is under way.
+    cut: Cell<bool>,
     /// The bodies the client sends.
     pub inflow: Rc<Inflow>,
     /// Bytes that went through the connection.
     pub moved: Rc<Moved>,
     /// What `inflow` and `moved` were at the last look.
     seen: Cell<[u64; 3]>,
+}
+
+/// A wait outside the deadlines.
+pub struct Held<'a>(&'a Activity);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.held.set(false);
+        // The API has all of its time from now on.
+        self.0.enter(Phase::Waiting);
+    }
 }
 
 impl Peer {
@@ -128,7 +145,10 @@ impl Activity {
             deadline: Cell::new(0),
             expired: Cell::new(false),
             draining: Cell::new(false),
+            held: Cell::new(false),
             waker: RefCell::new(None),
+            bearer: OnceCell::new(),
+            cut: Cell::new(false),
             inflow: Rc::default(),
             moved: Rc::default(),
             seen: Cell::default(),
@@ -146,6 +166,17 @@ impl Activity {
     /// Has no deadline of its own until the next phase: others have.
     pub fn rest(&self) {
         self.deadline.set(Millis::MAX);
+    }
+
+    /// A write waits for its subject's move to end, which has a bound of its own: no deadline here until this is dropped. Its
+    /// connection is looked at once a tick, since a body that nobody reads hides that the client has gone.
+    pub fn hold(&self) -> Held<'_> {
+        self.held.set(true);
+        Held(self)
+    }
+
+    pub fn is_held(&self) -> bool {
+        self.held.get()
     }
 
     /// A request's first byte has come: from now on its head has its time, however it trickles in.
@@ -176,6 +207,9 @@ impl Activity {
     /// Called once a tick: wakes the connection if its deadline has passed, and nothing has moved meanwhile: a body on its way
     /// to an upstream's own connection doesn't wake those who wait for the answer.
     pub fn check(&self, now: Millis) {
+        if self.held.get() {
+            return self.wake();
+        }
         if self.deadline.get() <= now {
             self.look();
         }
@@ -193,6 +227,21 @@ impl Activity {
 
     pub fn is_draining(&self) -> bool {
         self.draining.get()
+    }
+
+    /// Notes by which certificate the other end is known. Once: it stays for as long as the connection.
+    pub fn shows(&self, bearer: Fingerprint) {
+        let _known = self.bearer.set(Box::new(bearer));
+    }
+
+    pub fn bearer(&self) -> Option<&Fingerprint> {
+        self.bearer.get().map(|bearer| &**bearer)
+    }
+
+    /// The connection ends now, with whatever is under way on it. `false`: it was told so before.
+    pub fn cut(&self) -> bool {
+        self.wake();
+        !self.cut.replace(true)
     }
 
     /// Has whoever waits here look again.
@@ -220,12 +269,12 @@ impl Activity {
         }
     }
 
-    /// Polls `work` under the deadline: `None` when it has passed, but for that of [`Phase::Waiting`], which `work` itself
+    /// Polls `work` under the deadline: `None` when the connection was cut or it has passed, but for that of [`Phase::Waiting`], which `work` itself
     /// answers.
     pub async fn attend<T>(&self, mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         poll_fn(|context| {
             self.watched_by(context);
-            if self.expired() && self.phase.get() != Phase::Waiting {
+            if self.cut.get() || self.expired() && self.phase.get() != Phase::Waiting {
                 return Poll::Ready(None);
             }
             let polled = work.as_mut().poll(context);

@@ -64,6 +64,7 @@ impl Control {
         access_log: Option<AccessLog>,
     ) -> anyhow::Result<Self> {
         let settings = gateway.settings();
+        show_certificate(&settings);
         // First, since what is not known of registers must not be served.
         if let Some(registers) = &settings.registers {
             let differ = registers.start().await;
@@ -171,6 +172,7 @@ impl Control {
                 self.refused.remove(&group);
                 self.gateway.metrics.control().certificates_applied(self.refused.is_empty());
                 count_certificates(&self.gateway, &settings);
+                show_certificate(&settings);
                 tracing::info!(certificates = ?group, "certificates replaced");
             }
             Some(Err(error)) => {
@@ -208,6 +210,7 @@ impl Control {
         };
         self.gateway.replace_settings(settings);
         let settings = self.gateway.settings();
+        show_certificate(&settings);
         follow_registers(&previous, &settings);
         self.watching.cancel();
         self.watching = attend(&self.gateway, &settings);
@@ -272,6 +275,13 @@ fn attend(gateway: &Arc<Gateway>, settings: &Arc<Settings>) -> CancellationToken
         token.run_until_cancelled(count_keys_forever(&gateway, &settings)).await
     });
     cancel
+}
+
+/// Registers know this gateway by the certificate that it shows to others.
+fn show_certificate(settings: &Settings) {
+    if let Some(registers) = &settings.registers {
+        registers.show(settings.tls.internal.as_ref().map(|internal| internal.fingerprint()));
+    }
 }
 
 fn count_certificates(gateway: &Gateway, settings: &Settings) {

@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
+use crate::clock;
 use crate::config::RegisterSource;
 use crate::gateway::settings::Settings;
+use crate::routing_table::{Freshness, RegisterHandle};
 
 pub(super) fn describe(settings: &Settings) -> Value {
     let topology = &settings.config.topology;
@@ -27,6 +29,11 @@ pub(super) fn describe(settings: &Settings) -> Value {
                 "read_only": live.read_only,
                 "writable": live.writable,
             });
+            let followed = settings.registers.as_ref().and_then(|registers| {
+                let handle = registers.handles.get(jurisdiction.index())?.as_ref()?;
+                Some(following(handle))
+            });
+            let said = followed.map_or(said.clone(), |followed| joined(said, followed));
             (topology.jurisdiction_name(jurisdiction).to_owned(), said)
         })
         .collect();
@@ -51,4 +58,29 @@ pub(super) fn describe(settings: &Settings) -> Value {
         "registers": registers,
         "moves": moves,
     })
+}
+
+/// How one register is followed. An unknown age is null, not zero.
+fn following(handle: &RegisterHandle) -> Value {
+    let now = clock::now();
+    let view = handle.view();
+    json!({
+        "followed_at": view.region.as_deref(),
+        "age_ms": view.current_at.map(|at| clock::millis(now.saturating_duration_since(at))),
+        "freshness": match handle.freshness(now) {
+            Freshness::Stale => "stale",
+            Freshness::Fresh => "fresh",
+        },
+        "cursor": view.cursor,
+        "height": view.height,
+        "fault": view.fault.as_deref(),
+        "keys_differ": view.keys_differ,
+    })
+}
+
+fn joined(mut one: Value, other: Value) -> Value {
+    if let (Value::Object(one), Value::Object(other)) = (&mut one, other) {
+        one.extend(other);
+    }
+    one
 }

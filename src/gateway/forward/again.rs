@@ -23,6 +23,10 @@ pub(super) struct Kept {
 }
 
 impl Kept {
+    pub(super) fn without_body(request: &Request) -> Self {
+        Self { head: request.head.clone(), body: Bytes::new() }
+    }
+
     pub(super) fn request(&self) -> Request {
         Request { head: self.head.clone(), body: RequestBody::full(self.body.clone()) }
     }
@@ -37,6 +41,15 @@ impl Forwarding<'_> {
             || self.own_writes.as_ref().is_some_and(|own| own.may_be_sent_again(self.known.access));
         self.known.entry == Entry::Edge
             && (is_read_elsewhere || may_be_behind() || self.may_be_misdirected(permit, request))
+    }
+
+    /// The gateway of another region, and not its API, says that it may not serve this: by a newer generation, or an older one.
+    pub(super) fn is_misdirected(&self, permit: &Permit, response: &Response) -> bool {
+        permit.leaves_region()
+            && self.generation.settings.registers.is_some()
+            && !self.known.keys.is_empty()
+            && response.head.status == StatusCode::MISDIRECTED_REQUEST
+            && response.head.fields.named(headers::GENERATION).next().is_some()
     }
 
     /// Another gateway may know better where the subject is. Nobody waits for a body that won't be kept.
@@ -98,13 +111,6 @@ impl Forwarding<'_> {
             }
         }
     }
-}
-
-/// The gateway of another region, and not its API, says that it may not serve this: by a newer generation, or an older one.
-pub(super) fn is_misdirected(permit: &Permit, response: &Response) -> bool {
-    permit.leaves_region()
-        && response.head.status == StatusCode::MISDIRECTED_REQUEST
-        && response.head.fields.named(headers::GENERATION).next().is_some()
 }
 
 pub(super) fn asks_for_replay(response: &Response) -> bool {

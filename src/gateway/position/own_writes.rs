@@ -46,7 +46,8 @@ pub(super) struct Facts {
     pub requirement: Requirement,
     /// Why the client's own words send it home.
     pub why: Option<Why>,
-    /// The newest that the client or this gateway has heard of.
+    /// The newest of its subject's home that the client or this gateway has heard of: whoever is shown it next and knows an older
+    /// one asks the registers first.
     pub generation: Generation,
 }
 
