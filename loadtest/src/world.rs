@@ -15,6 +15,7 @@
 mod api;
 mod builder;
 mod client;
+mod control;
 mod gateway;
 mod identity;
 mod keys;

@@ -131,14 +131,14 @@ impl<'a> Forwarding<'a> {
                 }
                 Ok(response) if self.is_misdirected(&permit, &response) => {
                     // Nothing of it was done there. Once, since two gateways that go on differing have no end of it.
+                    record.present = None;
+                    record.positions.unsent();
+                    Box::pin(self.ask_registers()).await;
                     let Some(kept) = again.as_ref().filter(|_| !misdirected) else {
                         return Err(Problem::Refused(Refusal::SubjectMoving));
                     };
                     misdirected = true;
                     outgoing = Some(kept.request());
-                    record.present = None;
-                    record.positions.unsent();
-                    Box::pin(self.ask_registers()).await;
                 }
                 Ok(response) => {
                     if let Some(kept) = again

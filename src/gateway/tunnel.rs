@@ -43,7 +43,7 @@ const CLOSE: [u8; 4] = [0x88, 0x02, 0x03, 0xf4];
 /// The same as a client has to send it: masked, by a mask of nothing.
 const MASKED_CLOSE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xf4];
 /// How long a frame that has begun may take to end, and then how long the two sides have to take their farewell.
-const FRAME_END: Duration = Duration::from_secs(1);
+const FRAME_END: Duration = Duration::from_secs(3);
 const FAREWELL: Duration = Duration::from_secs(1);
 
 impl Tunnel {

@@ -6,6 +6,7 @@
 
 mod control;
 mod databases;
+mod gateways;
 mod outages;
 mod positions;
 mod promotion;
@@ -56,6 +57,7 @@ behaviours! {
         positions::a_token_that_does_not_verify_goes_home_and_comes_back_whole,
         positions::nobody_is_shown_an_older_state_while_the_home_is_away,
         positions::a_replica_that_hears_nothing_is_not_read_by_who_has_written,
+        gateways::a_forgotten_gateway_is_let_in_nowhere_and_serves_nobody_there,
         control::a_jurisdiction_is_closed_to_writes_and_opened_as_an_act,
         outages::a_home_that_is_away_is_a_warning_elsewhere,
         outages::with_all_of_the_eu_cut_off_its_data_stays_there,
