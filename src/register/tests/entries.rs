@@ -331,10 +331,10 @@ async fn nothing_of_a_subject_is_told_outside_before_others_have_to_know_of_it()
     tokio::spawn(async move {
         let mut messages = futures_util::stream::poll_fn(move |context| connection.poll_message(context));
         while let Some(Ok(message)) = messages.next().await {
-            if let AsyncMessage::Notification(told) = message {
-                if sender.send(told.payload().to_owned()).await.is_err() {
-                    return;
-                }
+            if let AsyncMessage::Notification(told) = message
+                && sender.send(told.payload().to_owned()).await.is_err()
+            {
+                return;
             }
         }
     });
