@@ -9,6 +9,7 @@ pub mod cors;
 pub mod countries;
 pub mod decide;
 pub mod ejection;
+pub mod fingerprint;
 pub mod graphql;
 pub mod hold;
 pub mod liveness;

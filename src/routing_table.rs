@@ -10,6 +10,7 @@
 mod cursor;
 mod file;
 mod follow;
+mod forgotten;
 pub mod keys;
 mod overlay;
 mod pack;
@@ -28,6 +29,7 @@ pub use follow::{
     FollowSettings, Follower, Freshness, GatewayIdentity, Member, RegisterHandle, RegisterView, Report,
     Shared, Stage, TooManyReports,
 };
+pub use forgotten::Forgotten;
 pub use keys::{KeyId, KeyKind, RegisterKeys, SubjectKeys, normalise};
 pub use registers::{Registers, RegistersSettings, Source};
 pub use snapshot::{Progress, SnapshotFault, SnapshotFile};

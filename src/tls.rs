@@ -26,7 +26,7 @@ pub use accept::{HandshakeFacts, accept, handshake_facts};
 pub use certificate_store::{CertificateSource, CertificateStore, Certificates};
 pub use downstream::{DownstreamOffer, downstream_config};
 pub use fault::TlsFault;
-pub use internal::{Caller, InternalTls};
+pub use internal::{Caller, InternalTls, shown_by};
 pub(crate) use pem::{certificates, certified_key};
 pub(crate) use region_name::DOMAIN;
 pub use region_name::{ControlClient, dns_name, is_region_label, region_of};

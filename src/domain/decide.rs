@@ -137,6 +137,8 @@ pub enum Refusal {
     SubjectMoving,
     /// The jurisdiction's register is hashed under other keys than this gateway's: whatever is looked up would be missed.
     RegisterUnreadable,
+    /// The jurisdiction's register has forgotten this gateway: others go on without it.
+    GatewayForgotten,
     Misdirected,
     /// Over a hop: the database here has not got what the client has already seen.
     Behind,
@@ -173,7 +175,7 @@ impl Permit {
 }
 
 impl Refusal {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::TokenMissing,
         Self::TokenInvalid,
         Self::TokenExpired,
@@ -189,6 +191,7 @@ impl Refusal {
         Self::PositionUnavailable,
         Self::SubjectMoving,
         Self::RegisterUnreadable,
+        Self::GatewayForgotten,
         Self::Misdirected,
         Self::Behind,
     ];
@@ -210,6 +213,7 @@ impl Refusal {
             Self::PositionUnavailable => "position-unavailable",
             Self::SubjectMoving => "subject-moving",
             Self::RegisterUnreadable => "register-unreadable",
+            Self::GatewayForgotten => "gateway-forgotten",
             Self::Misdirected => "misdirected",
             Self::Behind => "behind",
         }

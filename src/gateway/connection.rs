@@ -5,7 +5,7 @@
 //!   when that has passed. A write that is held has the hold's.
 //! - Setting a deadline costs two stores: no timer is armed on the request path.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -17,6 +17,7 @@ use super::worker::Listed;
 use crate::clock::{CoarseClock, Millis, millis};
 use crate::config::Timeouts;
 use crate::domain::decide::Entry;
+use crate::domain::fingerprint::Fingerprint;
 use crate::http1::Moved;
 use crate::tls::ControlClient;
 use crate::upstream::Inflow;
@@ -76,6 +77,10 @@ pub struct Activity {
     draining: Cell<bool>,
     held: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+    /// The certificate that a gateway or a program has shown.
+    bearer: OnceCell<Box<Fingerprint>>,
+    /// It ends at once, whatever is under way.
+    cut: Cell<bool>,
     /// The bodies the client sends.
     pub inflow: Rc<Inflow>,
     /// Bytes that went through the connection.
@@ -142,6 +147,8 @@ impl Activity {
             draining: Cell::new(false),
             held: Cell::new(false),
             waker: RefCell::new(None),
+            bearer: OnceCell::new(),
+            cut: Cell::new(false),
             inflow: Rc::default(),
             moved: Rc::default(),
             seen: Cell::default(),
@@ -222,6 +229,21 @@ impl Activity {
         self.draining.get()
     }
 
+    /// Notes by which certificate the other end is known. Once: it stays for as long as the connection.
+    pub fn shows(&self, bearer: Fingerprint) {
+        let _known = self.bearer.set(Box::new(bearer));
+    }
+
+    pub fn bearer(&self) -> Option<&Fingerprint> {
+        self.bearer.get().map(|bearer| &**bearer)
+    }
+
+    /// The connection ends now, with whatever is under way on it. `false`: it was told so before.
+    pub fn cut(&self) -> bool {
+        self.wake();
+        !self.cut.replace(true)
+    }
+
     /// Has whoever waits here look again.
     pub fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
@@ -247,12 +269,12 @@ impl Activity {
         }
     }
 
-    /// Polls `work` under the deadline: `None` when it has passed, but for that of [`Phase::Waiting`], which `work` itself
+    /// Polls `work` under the deadline: `None` when the connection was cut or it has passed, but for that of [`Phase::Waiting`], which `work` itself
     /// answers.
     pub async fn attend<T>(&self, mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         poll_fn(|context| {
             self.watched_by(context);
-            if self.expired() && self.phase.get() != Phase::Waiting {
+            if self.cut.get() || self.expired() && self.phase.get() != Phase::Waiting {
                 return Poll::Ready(None);
             }
             let polled = work.as_mut().poll(context);

@@ -64,6 +64,7 @@ impl Control {
         access_log: Option<AccessLog>,
     ) -> anyhow::Result<Self> {
         let settings = gateway.settings();
+        show_certificate(&settings);
         // First, since what is not known of registers must not be served.
         if let Some(registers) = &settings.registers {
             let differ = registers.start().await;
@@ -171,6 +172,7 @@ impl Control {
                 self.refused.remove(&group);
                 self.gateway.metrics.control().certificates_applied(self.refused.is_empty());
                 count_certificates(&self.gateway, &settings);
+                show_certificate(&settings);
                 tracing::info!(certificates = ?group, "certificates replaced");
             }
             Some(Err(error)) => {
@@ -206,6 +208,7 @@ impl Control {
             Ok(settings) => settings,
             Err(error) => return self.reject(&error),
         };
+        show_certificate(&settings);
         Self::follow_registers(&previous, &settings).await;
         self.gateway.replace_settings(settings);
         let settings = self.gateway.settings();
@@ -271,6 +274,13 @@ fn attend(gateway: &Arc<Gateway>, settings: &Arc<Settings>) -> CancellationToken
         token.run_until_cancelled(count_keys_forever(&gateway, &settings)).await
     });
     cancel
+}
+
+/// Registers know this gateway by the certificate that it shows to others.
+fn show_certificate(settings: &Settings) {
+    if let Some(registers) = &settings.registers {
+        registers.show(settings.tls.internal.as_ref().map(|internal| internal.fingerprint()));
+    }
 }
 
 fn count_certificates(gateway: &Gateway, settings: &Settings) {

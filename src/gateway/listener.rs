@@ -152,6 +152,13 @@ async fn greet(
     let facts = tls::handshake_facts(session);
     generation.metrics.tls_session(facts.is_tls13, facts.is_resumed);
     let peer = if door == Door::Internal {
+        if let Some(shown) = tls::shown_by(session) {
+            // Noted before the look: what is listed from now on is found by the tick.
+            activity.shows(shown);
+            if worker.refuses(&shown) {
+                return None;
+            }
+        }
         match tls::Caller::of(session) {
             Some(tls::Caller::Gateway(region)) if settings.config.topology.region(&region).is_some() => {
                 Peer::internal(address, None)

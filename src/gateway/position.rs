@@ -31,6 +31,7 @@ use crate::config::{Config, PositionSettings};
 use crate::domain::decide::Location;
 use crate::domain::names::JurisdictionId;
 use crate::domain::position::{Memory, Remembered, Requirement, Slot};
+use crate::domain::register::Generation;
 use crate::domain::replication_lag::LogPosition;
 use crate::domain::topology::Mode;
 use crate::postgres::{Database, DatabaseUrl, Limits, PositionKeeper, PositionSource, Questioned};
@@ -134,12 +135,14 @@ impl Positions {
     }
 
     /// What the request means for reading one's own writes; `None` when it is about nobody's data, or where nothing is
-    /// enforced. `floor`: what the register asks of every database that serves this subject.
+    /// enforced. `home` and `floor`: the generation of the subject's entry, and what the register asks of every database that serves
+    /// this subject.
     pub fn own_writes(
         self: &Arc<Self>,
         presented: &Presented,
         location: Location,
         slot: Option<Slot>,
+        home: Generation,
         floor: Option<LogPosition>,
     ) -> Option<Box<OwnWrites>> {
         let (Location::Jurisdiction(jurisdiction) | Location::Moving(jurisdiction)) = location else {
@@ -162,7 +165,7 @@ impl Positions {
                 found,
                 requirement,
                 why,
-                generation: presented.generation(),
+                generation: presented.generation().max(home),
             },
         )))
     }

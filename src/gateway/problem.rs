@@ -54,6 +54,7 @@ impl Problem {
         Refusal::PositionUnavailable.code(),
         Refusal::SubjectMoving.code(),
         Refusal::RegisterUnreadable.code(),
+        Refusal::GatewayForgotten.code(),
         Refusal::Misdirected.code(),
         Refusal::Behind.code(),
         "bad-request",
@@ -70,15 +71,15 @@ impl Problem {
     pub const fn index(self) -> usize {
         match self {
             Self::Refused(refusal) => refusal as usize,
-            Self::BadRequest => 17,
-            Self::BodyTooLarge => 18,
-            Self::UpstreamUnavailable => 19,
-            Self::UpstreamTimeout => 20,
-            Self::UpstreamFailed => 21,
-            Self::Overloaded => 22,
-            Self::NotFound => 23,
-            Self::RequestTimeout => 24,
-            Self::HeadTooLarge => 25,
+            Self::BadRequest => 18,
+            Self::BodyTooLarge => 19,
+            Self::UpstreamUnavailable => 20,
+            Self::UpstreamTimeout => 21,
+            Self::UpstreamFailed => 22,
+            Self::Overloaded => 23,
+            Self::NotFound => 24,
+            Self::RequestTimeout => 25,
+            Self::HeadTooLarge => 26,
         }
     }
 
@@ -102,6 +103,7 @@ impl Problem {
                 | Refusal::PositionUnavailable
                 | Refusal::SubjectMoving
                 | Refusal::RegisterUnreadable
+                | Refusal::GatewayForgotten
                 | Refusal::NoLawfulReplica => StatusCode::SERVICE_UNAVAILABLE,
             },
             Self::BadRequest => StatusCode::BAD_REQUEST,
@@ -153,6 +155,9 @@ impl Problem {
                 }
                 Refusal::RegisterUnreadable => {
                     "This gateway can't read where this data is; another one may. Try again."
+                }
+                Refusal::GatewayForgotten => {
+                    "This gateway may not serve this data any more; another one may. Try again."
                 }
                 Refusal::Misdirected => "This region may not serve this request.",
                 Refusal::Behind => {

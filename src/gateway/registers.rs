@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -14,12 +14,13 @@ use super::moves::{Moves, Roll};
 use crate::clock;
 use crate::config::{Config, KeyPair, RegisterSettings, RegisterSource};
 use crate::domain::decide::{Location, Refusal};
+use crate::domain::fingerprint::Fingerprint;
 use crate::domain::names::JurisdictionId;
 use crate::domain::register::{Generation, Placed, RegisterEntry, SubjectKey};
 use crate::domain::replication_lag::LogPosition;
 use crate::routing_table::{
-    self, Freshness, GatewayIdentity, Member, RegisterHandle, RegisterKeys, RegistersSettings, Report,
-    Source, Table,
+    self, Forgotten, Freshness, GatewayIdentity, Member, RegisterHandle, RegisterKeys, RegistersSettings,
+    Report, Source, Table,
 };
 use crate::telemetry::Metrics;
 
@@ -43,6 +44,13 @@ pub struct Registers {
     stale: AtomicU64,
     /// … and for each that is hashed under other keys than ours.
     unreadable: AtomicU64,
+    /// … and for each that has forgotten this gateway.
+    disowned: AtomicU64,
+    /// Certificates whose bearers are let in nowhere.
+    pub forgotten: Arc<Forgotten>,
+    /// Of this gateway's internal certificate, by which registers know it.
+    certificate: Arc<ArcSwapOption<Fingerprint>>,
+    jurisdictions: Vec<JurisdictionId>,
     /// What all this was made of: as long as that stays, it does.
     basis: Basis,
     following: Mutex<Option<Following>>,
@@ -126,6 +134,11 @@ impl Registers {
         let stop = CancellationToken::new();
         let serving = Arc::new(AtomicBool::new(false));
         let (moves, said) = Moves::new();
+        let forgotten = Arc::new(Forgotten::new(topology));
+        if let Some(previous) = previous {
+            forgotten.take_over(&previous.forgotten);
+        }
+        let certificate = previous.map_or_else(Arc::default, |previous| Arc::clone(&previous.certificate));
         let following = metrics.map(|metrics| {
             let sources = topology.jurisdictions().map(|jurisdiction| {
                 let outside = !topology.lawful_regions(jurisdiction).contains(config.region);
@@ -145,7 +158,8 @@ impl Registers {
                 topology: Arc::new(topology.clone()),
                 keys: Arc::clone(&keys),
                 metrics: Arc::clone(metrics),
-                gateway: identity(config, &basis.region, &serving),
+                gateway: identity(config, &basis.region, &serving, &certificate),
+                forgotten: Arc::clone(&forgotten),
                 snapshot: settings.snapshot.clone(),
                 poll: settings.poll,
                 stale_after: settings.stale_after,
@@ -159,6 +173,10 @@ impl Registers {
             handles: following.as_ref().map(routing_table::Registers::handles).unwrap_or_default(),
             stale: AtomicU64::new(0),
             unreadable: AtomicU64::new(0),
+            disowned: AtomicU64::new(0),
+            forgotten,
+            certificate,
+            jurisdictions: topology.jurisdictions().collect(),
             basis,
             following: Mutex::new(following.map(|registers| Following {
                 registers,
@@ -184,7 +202,9 @@ impl Registers {
         let all = async {
             for mut watch in reads {
                 // An error means that it ended; then nothing is to be waited for.
-                let _ = watch.wait_for(|view| view.current_at.is_some() || view.keys_differ).await;
+                let _ = watch
+                    .wait_for(|view| view.current_at.is_some() || view.keys_differ || view.forgotten)
+                    .await;
             }
         };
         if tokio::time::timeout(START_WAIT, all).await.is_err() {
@@ -198,6 +218,11 @@ impl Registers {
             handle.as_ref().filter(|handle| handle.view().keys_differ).map(|_| name.clone())
         };
         self.basis.jurisdictions.iter().zip(&self.handles).filter_map(differ).collect()
+    }
+
+    /// The internal certificate that this gateway shows from now on.
+    pub fn show(&self, certificate: Option<Fingerprint>) {
+        self.certificate.store(certificate.map(Arc::new));
     }
 
     /// Ends it: the registers that can be reached are told that this gateway is gone, and the last snapshot is written.
@@ -232,16 +257,24 @@ impl Registers {
         }
     }
 
-    /// Notes which registers are stale, and which can't be read.
+    /// Notes which registers are stale, which can't be read, and which have forgotten this gateway.
     fn look(&self) {
         let now = clock::now();
-        let bits = |wanted: &dyn Fn(&RegisterHandle) -> bool| {
-            let set =
-                self.handles.iter().enumerate().filter(|(_, handle)| handle.as_ref().is_some_and(wanted));
-            set.fold(0, |bits, (index, _)| bits | 1 << index)
+        let bits = |wanted: &dyn Fn(JurisdictionId, &RegisterHandle) -> bool| {
+            let handles = self.jurisdictions.iter().zip(&self.handles);
+            let set = handles.filter(|(id, handle)| handle.as_ref().is_some_and(|it| wanted(**id, it)));
+            set.fold(0, |bits, (id, _)| bits | 1 << id.index())
         };
-        self.stale.store(bits(&|handle| handle.freshness(now) == Freshness::Stale), Relaxed);
-        self.unreadable.store(bits(&|handle| handle.view().keys_differ), Relaxed);
+        self.stale.store(bits(&|_, handle| handle.freshness(now) == Freshness::Stale), Relaxed);
+        self.unreadable.store(bits(&|_, handle| handle.view().keys_differ), Relaxed);
+        self.disowned.store(bits(&|id, handle| self.is_disowned_by(id, handle)), Relaxed);
+    }
+
+    /// The register has refused this gateway's certificate, or lists it, as far as is known while it can't be asked.
+    fn is_disowned_by(&self, jurisdiction: JurisdictionId, handle: &RegisterHandle) -> bool {
+        let own = self.certificate.load();
+        handle.view().forgotten
+            || own.as_ref().is_some_and(|own| self.forgotten.is_listed_by(jurisdiction, own))
     }
 
     async fn report_forever(
@@ -272,6 +305,23 @@ impl Registers {
         self.stale.load(Relaxed) & (1 << jurisdiction.index()) != 0
     }
 
+    /// Why none of the jurisdiction's subjects may be served here, whatever is known of them.
+    pub fn refusal(&self, jurisdiction: JurisdictionId) -> Option<Refusal> {
+        let is_in = |bits: &AtomicU64| bits.load(Relaxed) & (1 << jurisdiction.index()) != 0;
+        if is_in(&self.disowned) {
+            Some(Refusal::GatewayForgotten)
+        } else if is_in(&self.unreadable) {
+            Some(Refusal::RegisterUnreadable)
+        } else {
+            None
+        }
+    }
+
+    /// What is known of a jurisdiction's register; `None` where there is none.
+    pub fn handle(&self, jurisdiction: JurisdictionId) -> Option<&RegisterHandle> {
+        self.handles.get(jurisdiction.index())?.as_ref()
+    }
+
     /// Asks all registers that can be reached, and waits until what they say is in the table.
     pub async fn refresh(&self, wait: Duration) {
         let fresh =
@@ -286,14 +336,12 @@ impl Registers {
     /// Where somebody's data is: by the table, else where `claimed` says.
     pub fn place(&self, keys: &[SubjectKey], claimed: Location) -> Placement {
         let placement = Placement::of(&self.table.load(), keys, claimed);
-        let unreadable = self.unreadable.load(Relaxed);
-        match placement.location {
-            Location::Jurisdiction(found) | Location::Moving(found)
-                if unreadable & (1 << found.index()) != 0 =>
-            {
-                Placement { location: Location::Unknown(Refusal::RegisterUnreadable), ..placement }
-            }
-            _ => placement,
+        let (Location::Jurisdiction(found) | Location::Moving(found)) = placement.location else {
+            return placement;
+        };
+        match self.refusal(found) {
+            Some(refusal) => Placement { location: Location::Unknown(refusal), ..placement },
+            None => placement,
         }
     }
 
@@ -311,7 +359,12 @@ fn keys(settings: &RegisterSettings) -> RegisterKeys {
 }
 
 /// By what registers know this gateway: the same after a restart, and no other's.
-fn identity(config: &Config, region: &str, serving: &Arc<AtomicBool>) -> GatewayIdentity {
+fn identity(
+    config: &Config,
+    region: &str,
+    serving: &Arc<AtomicBool>,
+    certificate: &Arc<ArcSwapOption<Fingerprint>>,
+) -> GatewayIdentity {
     let host = rustix::system::uname();
     let listen = &config.listen;
     let door = listen.internal.or(listen.http).or(listen.https).map(|address| address.to_string());
@@ -319,7 +372,7 @@ fn identity(config: &Config, region: &str, serving: &Arc<AtomicBool>) -> Gateway
         name: format!("{region}/{}/{}", host.nodename().to_string_lossy(), door.unwrap_or_default()),
         region: region.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        certificate: None,
+        certificate: Arc::clone(certificate),
         serving: Arc::clone(serving),
     }
 }

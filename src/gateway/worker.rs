@@ -5,7 +5,7 @@
 //! - Everything a worker spawns ends with its runtime; drain waits for its connections first.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +21,7 @@ use super::settings::Settings;
 use super::signer::Signer;
 use crate::auth::TokenCache;
 use crate::clock::{CoarseClock, TICK};
+use crate::domain::fingerprint::Fingerprint;
 use crate::http1::Pipes;
 use crate::telemetry::{AccessLogHandle, AccessRecord, WorkerMetrics};
 use crate::upstream::{Limits, Upstreams};
@@ -43,6 +44,8 @@ pub struct Worker {
     /// Tells those who wait that a connection has ended.
     pub ended: Notify,
     draining: Cell<bool>,
+    /// The forgotten certificates whose bearers were looked for last.
+    forgotten: RefCell<Arc<BTreeSet<Fingerprint>>>,
 }
 
 /// What a worker derives from one generation of the settings.
@@ -81,6 +84,7 @@ impl Worker {
             connections: Cell::new(0),
             ended: Notify::new(),
             draining: Cell::new(false),
+            forgotten: RefCell::default(),
         })
     }
 
@@ -131,6 +135,7 @@ impl Worker {
             activity.check(now);
         }
         self.adopt_settings();
+        self.cut_forgotten();
         let generation = self.generation();
         let gone = generation.settings.liveness.load().gone();
         if generation.upstreams.sweep(&self.clock, gone) {
@@ -140,6 +145,40 @@ impl Worker {
         if let Some(log) = &mut *generation.log.borrow_mut() {
             log.flush();
         }
+    }
+
+    /// Whether the bearer of this certificate is let in no more, because some register has forgotten it.
+    pub fn refuses(&self, certificate: &Fingerprint) -> bool {
+        let settings = self.gateway.settings();
+        let Some(registers) = &settings.registers else { return false };
+        let is_forgotten = registers.forgotten.contains(certificate);
+        if is_forgotten {
+            self.gateway.metrics.control().forgotten_certificate("refused");
+            if registers.forgotten.is_first(certificate) {
+                tracing::warn!(%certificate, "the bearer of a forgotten certificate is not let in");
+            }
+        }
+        is_forgotten
+    }
+
+    /// Ends the connections of those whose certificates were forgotten since the last look.
+    fn cut_forgotten(&self) {
+        let settings = self.gateway.settings();
+        let Some(registers) = &settings.registers else { return };
+        let forgotten = registers.forgotten.all();
+        if Arc::ptr_eq(&forgotten, &self.forgotten.borrow()) {
+            return;
+        }
+        for activity in self.activities.borrow().values() {
+            let Some(certificate) = activity.bearer().filter(|bearer| forgotten.contains(bearer)) else {
+                continue;
+            };
+            if activity.cut() {
+                self.gateway.metrics.control().forgotten_certificate("closed");
+                tracing::warn!(%certificate, "the bearer of a forgotten certificate is sent away");
+            }
+        }
+        *self.forgotten.borrow_mut() = forgotten;
     }
 
     fn adopt_settings(&self) {

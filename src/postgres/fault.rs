@@ -19,6 +19,9 @@ pub enum DatabaseFault {
     Silent { address: String, after: Duration },
     #[error("{address}: {reason}")]
     Query { address: String, reason: String },
+    /// A register's own refusal, by its SQLSTATE (docs/REGISTER.md).
+    #[error("{address}: {reason}")]
+    Refused { address: String, sqlstate: String, reason: String },
     #[error("{address}: unexpected answer to the sampling query: {reason}")]
     Answer { address: String, reason: String },
 }
@@ -26,7 +29,13 @@ pub enum DatabaseFault {
 impl DatabaseFault {
     /// What a database answered to a statement, without what may quote rows.
     pub fn query(address: &str, error: &tokio_postgres::Error) -> Self {
-        Self::Query { address: address.to_owned(), reason: describe(error) }
+        let (address, reason) = (address.to_owned(), describe(error));
+        match error.code().map(tokio_postgres::error::SqlState::code) {
+            Some(code) if code.starts_with("RS") => {
+                Self::Refused { address, sqlstate: code.to_owned(), reason }
+            }
+            _ => Self::Query { address, reason },
+        }
     }
 
     pub(super) fn pool(address: &str, after: Duration, error: PoolError) -> Self {

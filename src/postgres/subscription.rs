@@ -125,6 +125,6 @@ impl Subscription {
     }
 
     fn fault(&self, error: &tokio_postgres::Error) -> DatabaseFault {
-        DatabaseFault::Query { address: self.address.clone(), reason: describe(error) }
+        DatabaseFault::query(&self.address, error)
     }
 }

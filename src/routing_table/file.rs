@@ -134,6 +134,7 @@ impl FileFollower {
                     self.view.send_modify(|view| {
                         view.current_at = Some(asked_at);
                         view.fault = None;
+                        view.alarm = None;
                     });
                     self.asks.answered(begun);
                 }
@@ -178,7 +179,10 @@ impl FileFollower {
             let name = self.shared.topology.jurisdiction_name(self.jurisdiction);
             self.shared.metrics.control().register_alarm(name, "file");
             tracing::error!(jurisdiction = name, file = %self.path.display(), reason, "a register's file is refused");
-            self.view.send_modify(|view| view.fault = Some(reason.as_str().into()));
+            self.view.send_modify(|view| {
+                view.fault = Some(reason.as_str().into());
+                view.alarm = Some("file");
+            });
             *complained = Some(reason);
         }
     }

@@ -22,6 +22,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwapOption;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -39,13 +40,14 @@ use self::{
     session::{End, Session},
 };
 use super::{
+    forgotten::Forgotten,
     keys::RegisterKeys,
     row::Reading,
     snapshot::Progress,
     writer::{Change, TableWriter},
 };
 use crate::{
-    domain::{names::JurisdictionId, topology::Topology},
+    domain::{fingerprint::Fingerprint, names::JurisdictionId, topology::Topology},
     postgres::DatabaseUrl,
     telemetry::Metrics,
 };
@@ -65,8 +67,8 @@ pub struct GatewayIdentity {
     pub name: String,
     pub region: String,
     pub version: String,
-    /// Fingerprint of its internal certificate.
-    pub certificate: Option<String>,
+    /// Of its internal certificate, renewed with it; none without one.
+    pub certificate: Arc<ArcSwapOption<Fingerprint>>,
     /// Whether it takes requests by now.
     pub serving: Arc<AtomicBool>,
 }
@@ -89,6 +91,7 @@ pub struct Shared {
     pub topology: Arc<Topology>,
     pub keys: Arc<RegisterKeys>,
     pub writer: Arc<TableWriter>,
+    pub forgotten: Arc<Forgotten>,
     pub metrics: Arc<Metrics>,
     /// Cancelled when this gateway leaves.
     pub stop: CancellationToken,
@@ -101,6 +104,7 @@ pub struct Follower {
     topology: Arc<Topology>,
     keys: Arc<RegisterKeys>,
     writer: Arc<TableWriter>,
+    forgotten: Arc<Forgotten>,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
     progress: Progress,
@@ -137,7 +141,7 @@ impl Follower {
             reports: sender,
             stale_after: settings.stale_after,
         };
-        let Shared { topology, keys, writer, metrics, stop } = shared;
+        let Shared { topology, keys, writer, forgotten, metrics, stop } = shared;
         let name = topology.jurisdiction_name(settings.jurisdiction).into();
         let progress = Progress { outside: settings.outside, ..progress };
         let follower = Self {
@@ -146,6 +150,7 @@ impl Follower {
             topology,
             keys,
             writer,
+            forgotten,
             metrics,
             stop,
             progress,
@@ -239,6 +244,7 @@ impl Follower {
             End::TooLow(too_low) => Some(too_low.label()),
             End::OfAnother(_) => Some("jurisdiction"),
             End::Keys => Some("keys"),
+            End::Forgotten => Some("forgotten"),
             _ => None,
         };
         match alarm {
@@ -252,11 +258,14 @@ impl Follower {
             }
             None => tracing::warn!(jurisdiction, region, reason, "a register is not followed"),
         }
-        let keys_differ = matches!(end, End::Keys);
+        let (keys_differ, forgotten) = (matches!(end, End::Keys), matches!(end, End::Forgotten));
         self.view.send_modify(|view| {
             view.fault = Some(reason.into());
             view.region = None;
-            view.keys_differ = keys_differ;
+            // Until it is followed again: nobody may serve because it has become silent since.
+            view.keys_differ |= keys_differ;
+            view.forgotten |= forgotten;
+            view.alarm = alarm.or(view.alarm);
         });
     }
 

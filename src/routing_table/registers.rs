@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     file::FileFollower,
     follow::{FollowSettings, Follower, GatewayIdentity, Member, RegisterHandle, Shared},
+    forgotten::{Forgotten, ForgottenFile},
     keys::RegisterKeys,
     snapshot::{Progress, SnapshotFault, SnapshotFile},
     table::Table,
@@ -41,6 +42,8 @@ pub struct RegistersSettings {
     pub keys: Arc<RegisterKeys>,
     pub metrics: Arc<Metrics>,
     pub gateway: GatewayIdentity,
+    /// Where followers put what registers list as forgotten; what is on disk is read into it.
+    pub forgotten: Arc<Forgotten>,
     /// By jurisdiction; each with whether this region is none of the jurisdiction's.
     pub sources: Vec<(Source, bool)>,
     /// The snapshot's directory.
@@ -56,6 +59,7 @@ pub struct Registers {
     settings: RegistersSettings,
     writer: Arc<TableWriter>,
     file: Option<SnapshotFile>,
+    forgotten: Option<ForgottenFile>,
     progress: Vec<Progress>,
     handles: Vec<Option<RegisterHandle>>,
     followers: Vec<AnyFollower>,
@@ -90,11 +94,20 @@ impl Registers {
                 read
             }
         };
+        let forgotten = settings.snapshot.as_deref().map(ForgottenFile::within);
+        if let Some(file) = &forgotten
+            && let Err(fault) = file.load(&settings.forgotten)
+        {
+            settings.metrics.control().snapshot_refused("forgotten");
+            let path = file.path().display();
+            tracing::error!(file = %path, reason = %fault, "the list of forgotten certificates is refused");
+        }
         let writer = Arc::new(writer);
         let shared = Shared {
             topology: Arc::clone(&settings.topology),
             keys: Arc::clone(&settings.keys),
             writer: Arc::clone(&writer),
+            forgotten: Arc::clone(&settings.forgotten),
             metrics: Arc::clone(&settings.metrics),
             stop: settings.stop.clone(),
         };
@@ -123,7 +136,7 @@ impl Registers {
             handles.push(Some(handle));
             followers.push(follower);
         }
-        Self { settings, writer, file, progress, handles, followers }
+        Self { settings, writer, file, forgotten, progress, handles, followers }
     }
 
     /// Where every version of the table is published.
@@ -156,6 +169,7 @@ impl Registers {
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = &mut packing => {}
+                () = self.settings.forgotten.changed() => self.keep_forgotten().await,
                 _ = ticks.tick() => {}
             }
             self.set_gauges();
@@ -167,7 +181,19 @@ impl Registers {
         while let Some(left) = following.join_next().await {
             left.expect("followers do not panic and nobody aborts them");
         }
+        self.keep_forgotten().await;
         self.save(saved).await;
+    }
+
+    /// At once: whoever starts again without any database must not let them in.
+    async fn keep_forgotten(&self) {
+        let Some(file) = self.forgotten.clone() else { return };
+        let (path, forgotten) = (file.path().to_owned(), Arc::clone(&self.settings.forgotten));
+        let saving = tokio::task::spawn_blocking(move || file.save(&forgotten));
+        if let Err(fault) = saving.await.expect("saving does not panic") {
+            self.settings.metrics.control().snapshot_refused("unwritable");
+            tracing::error!(file = %path.display(), reason = %fault, "the list of forgotten certificates is not written");
+        }
     }
 
     fn set_gauges(&self) {

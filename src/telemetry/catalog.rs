@@ -267,6 +267,11 @@ pub(super) static REGISTER_ALARMS: Family = counter(
     &["jurisdiction", "alarm"],
     "Registers refused: of a lower generation or timeline than known, of another jurisdiction, under other keys, or an unusable file.",
 );
+pub(super) static FORGOTTEN_CERTIFICATES: Family = counter(
+    "residency_forgotten_certificates_total",
+    &["result"],
+    "Connections to the internal listener whose certificate a register lists as forgotten: refused, or closed when it was listed.",
+);
 pub(super) static REGISTER_ROWS_REFUSED: Family = counter(
     "residency_register_rows_refused_total",
     &["jurisdiction", "fault"],
@@ -369,6 +374,7 @@ pub static ALL: &[&Family] = &[
     &REGISTER_STALENESS,
     &REGISTER_RELOADS,
     &REGISTER_ALARMS,
+    &FORGOTTEN_CERTIFICATES,
     &REGISTER_ROWS_REFUSED,
     &TABLE_SNAPSHOTS_REFUSED,
     &CONFIG_GENERATION,

@@ -36,6 +36,7 @@ pub struct ControlMetrics {
     register_staleness: GaugeVec,
     register_reloads: IntCounterVec,
     register_alarms: IntCounterVec,
+    forgotten_certificates: IntCounterVec,
     register_rows_refused: IntCounterVec,
     snapshots_refused: IntCounterVec,
     config_generation: IntGauge,
@@ -95,6 +96,7 @@ impl ControlMetrics {
             register_staleness: gauges(&catalog::REGISTER_STALENESS)?,
             register_reloads: counters(&catalog::REGISTER_RELOADS)?,
             register_alarms: counters(&catalog::REGISTER_ALARMS)?,
+            forgotten_certificates: counters(&catalog::FORGOTTEN_CERTIFICATES)?,
             register_rows_refused: counters(&catalog::REGISTER_ROWS_REFUSED)?,
             snapshots_refused: counters(&catalog::TABLE_SNAPSHOTS_REFUSED)?,
             config_generation: registered(registry, generation)?,
@@ -204,6 +206,12 @@ impl ControlMetrics {
     /// A register is refused; `alarm` is one of a fixed few words.
     pub fn register_alarm(&self, jurisdiction: &str, alarm: &str) {
         self.register_alarms.with_label_values(&[jurisdiction, alarm]).inc();
+    }
+
+    /// A connection came by, or was open, whose certificate was forgotten; `result` is one of a fixed few words. Rare, and no
+    /// client's request.
+    pub fn forgotten_certificate(&self, result: &str) {
+        self.forgotten_certificates.with_label_values(&[result]).inc();
     }
 
     /// A row of a register is refused; `fault` is one of a fixed few words.

@@ -20,18 +20,21 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig, ServerConnection,
     client::{Resumption, WebPkiServerVerifier, danger::ServerCertVerifier},
     crypto::{CryptoProvider, aws_lc_rs::kx_group::X25519MLKEM768},
-    pki_types::{ServerName, UnixTime},
+    pki_types::{CertificateDer, ServerName, UnixTime},
     server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::{CertifiedKey, SingleCertAndKey},
     version::TLS13,
 };
 
 use self::{callers::Callers, latest::Latest, one_region::OneRegion};
+use crate::domain::fingerprint::Fingerprint;
+
 use super::{ControlClient, HTTP_1_1, TlsFault, dns_name, is_region_label, pem, provider, region_of};
 
 mod callers;
@@ -55,6 +58,7 @@ pub struct Generation {
     called: OneRegion,
     own: Arc<CertifiedKey>,
     not_after: Timestamp,
+    fingerprint: Fingerprint,
 }
 
 /// Who is at the other end of a connection to the internal listener.
@@ -72,6 +76,16 @@ impl Caller {
         let leaf = connection.peer_certificates()?.first()?;
         region_of(leaf).map(Self::Gateway).or_else(|| ControlClient::of(leaf).map(Self::Control))
     }
+}
+
+/// Of the certificate that the other end has shown, once the handshake is complete.
+pub fn shown_by(connection: &ServerConnection) -> Option<Fingerprint> {
+    connection.peer_certificates()?.first().map(fingerprint_of)
+}
+
+fn fingerprint_of(leaf: &CertificateDer<'_>) -> Fingerprint {
+    let sum = digest(&SHA256, leaf).as_ref().try_into();
+    Fingerprint(sum.expect("SHA-256 has 32 bytes"))
 }
 
 impl InternalTls {
@@ -128,6 +142,11 @@ impl InternalTls {
         ServerName::try_from(dns_name(region)).map_err(|_| fault())
     }
 
+    /// By what registers know this gateway's certificate.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.current.load().fingerprint
+    }
+
     /// Until when this gateway's certificate is valid.
     pub fn not_after(&self) -> Timestamp {
         self.current.load().not_after
@@ -154,6 +173,7 @@ impl Generation {
             });
         }
         let (not_before, not_after) = pem::validity(&certificate, leaf)?;
+        let fingerprint = fingerprint_of(leaf);
 
         let ours = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider())
             .build()
@@ -174,7 +194,13 @@ impl Generation {
             .and_then(|()| called.verify_server_cert(leaf, chain, &own_name, &[], then).map(drop))
             .map_err(|source| TlsFault::NotOurs { certificate, authority, source })?;
 
-        Ok(Self { server: server(callers, pair.clone())?, called, own: Arc::new(pair), not_after })
+        Ok(Self {
+            server: server(callers, pair.clone())?,
+            called,
+            own: Arc::new(pair),
+            not_after,
+            fingerprint,
+        })
     }
 }
 

@@ -49,8 +49,8 @@ fn given(answer: &Answer) -> String {
     answer.head.get(TOKEN).unwrap_or_default().to_owned()
 }
 
-async fn counted(gateway: &Gateway, name: &str, label: (&str, &str)) -> f64 {
-    gateway.metrics().await.value(&format!("residency_position_{name}_total"), &[label])
+async fn counted(gateway: &Gateway, name: &str, label: (&str, &str)) -> u64 {
+    gateway.metrics().await.value(&format!("residency_position_{name}_total"), &[label]) as u64
 }
 
 #[tokio::test]
@@ -64,12 +64,12 @@ async fn an_api_may_say_the_position_itself() {
         answer.head.get("set-cookie").map(str::to_owned),
         Some(format!("residency_position={token}; Path=/; Max-Age=60; HttpOnly; SameSite=Lax"))
     );
-    assert_eq!(counted(&gateway, "writes", ("outcome", "api")).await, 1.0);
+    assert_eq!(counted(&gateway, "writes", ("outcome", "api")).await, 1);
     // Garbled it is as if it had said nothing, and nobody else can say it here.
     let answer = gateway.send(&ask("POST /garbled")).await;
     assert!(!given(&answer).is_empty() && given(&answer) != token, "{answer:?}");
-    assert_eq!(counted(&gateway, "faults", ("fault", "api")).await, 1.0);
-    assert_eq!(counted(&gateway, "writes", ("outcome", "unknown")).await, 1.0);
+    assert_eq!(counted(&gateway, "faults", ("fault", "api")).await, 1);
+    assert_eq!(counted(&gateway, "writes", ("outcome", "unknown")).await, 1);
     // What only gateways say to each other is no API's to say.
     let answer = gateway.send(&ask("GET /forged")).await;
     answer.expect_ok();
@@ -107,7 +107,7 @@ async fn what_no_position_covers_pins() {
         let answer = gateway.send(&ask(&format!("POST {path}"))).await;
         assert_eq!(answer.status(), status, "{path}");
         assert!(!given(&answer).is_empty(), "{path}: {answer:?}");
-        assert_eq!(counted(&gateway, "writes", ("outcome", outcome)).await, 1.0, "{path}");
+        assert_eq!(counted(&gateway, "writes", ("outcome", outcome)).await, 1, "{path}");
     }
     // Nothing was written, or it was only read.
     for start in ["POST /refused", "GET /read", "GET /streamed"] {
@@ -146,4 +146,48 @@ async fn the_cookie_is_as_configured_or_none() {
     let gateway = Setup::before(&[api.address]).start().await;
     let answer = gateway.send(&ask("POST /said").header("cookie", "residency_position=x")).await;
     assert_eq!((given(&answer).as_str(), answer.head.get("set-cookie")), ("", None));
+}
+
+/// A register in files, read again only when somebody asks for it.
+fn registers(api: &Upstream) -> Setup {
+    let setup = Setup::before(&[api.address])
+        .env("POSITION_KEY", KEY)
+        .env("SUBJECT_KEY", "a key of subjects that has 32 bytes or more")
+        .env("IDENTIFIER_KEY", "a key of identifiers with 32 bytes or more");
+    setup.with(
+        "[position]\nkey = 'env:POSITION_KEY'\n\
+         [jurisdictions.us]\nregister_file = 'file:us.jsonl'\n[jurisdictions.eu]\nregister_file = 'file:eu.jsonl'\n\
+         [register]\nsubject_key = 'env:SUBJECT_KEY'\nidentifier_key = 'env:IDENTIFIER_KEY'\npoll_ms = 60000\nstale_after_ms = 600000\n",
+    )
+}
+
+fn moved(setup: &Setup, generation: u64) {
+    setup.write("us.jsonl", &format!(r#"{{"subject":"me","generation":{generation}}}"#));
+    let state = if generation > 1 { "gone" } else { "home" };
+    setup.write(
+        "eu.jsonl",
+        &format!(r#"{{"subject":"me","state":"{state}","generation":{generation},"toward":"us"}}"#),
+    );
+}
+
+/// Whoever has moved brings the news to a gateway that has not heard of it, whose own client never said a generation.
+#[tokio::test]
+async fn a_token_carries_the_generation_of_the_home_it_is_from() {
+    let api = api();
+    let (knows, late) = (registers(&api), registers(&api));
+    moved(&knows, 5);
+    late.write("us.jsonl", "");
+    late.write("eu.jsonl", r#"{"subject":"me","generation":4}"#);
+    let (knows, late) = (knows.start().await, late.start().await);
+    let seen_in = || api.last().head.get("residency-jurisdiction").map(str::to_owned);
+    let token = given(&knows.send(&ask("POST /said")).await);
+    assert_eq!(seen_in().as_deref(), Some("us"));
+    late.send(&ask("POST /said")).await;
+    assert_eq!(seen_in().as_deref(), Some("eu"));
+    // It happens, and the late one would not look for another minute.
+    moved(&late.setup, 5);
+    late.send(&ask("GET /read")).await.expect_ok();
+    assert_eq!(seen_in().as_deref(), Some("eu"), "nobody has told it");
+    late.send(&ask("GET /read").header("Residency-Position", &token)).await.expect_ok();
+    assert_eq!(seen_in().as_deref(), Some("us"));
 }

@@ -6,6 +6,7 @@
 
 mod control;
 mod databases;
+mod gateways;
 mod moves;
 mod outages;
 mod positions;
@@ -42,6 +43,7 @@ behaviours! {
         control::a_call_is_refused_with_all_its_faults,
         control::a_settled_subject_with_another_country_is_to_be_moved,
         control::an_identifier_is_one_subjects,
+        control::a_login_is_routed_by_its_address_from_everywhere,
         control::an_assigned_subject_without_rows_is_harmless,
         control::only_programs_of_the_region_call;
     alone:
@@ -56,6 +58,7 @@ behaviours! {
         positions::a_token_that_does_not_verify_goes_home_and_comes_back_whole,
         positions::nobody_is_shown_an_older_state_while_the_home_is_away,
         positions::a_replica_that_hears_nothing_is_not_read_by_who_has_written,
+        gateways::a_forgotten_gateway_is_let_in_nowhere_and_serves_nobody_there,
         control::a_jurisdiction_is_closed_to_writes_and_opened_as_an_act,
         moves::every_gateway_reports_held_and_then_drained,
         moves::a_gateway_with_other_keys_than_the_registers_does_not_start,

@@ -47,7 +47,7 @@ pub enum Assigned {
 
 const ASSIGN: &str =
     "SELECT state, generation, toward, created FROM residency.assign($1, $2, $3, $4, $5, $6, $7, $8)";
-const MARK: &str = "SELECT generation FROM residency.mark_pending($1, $2)";
+const MARK: &str = "SELECT generation FROM residency.mark_pending($1, $2, $3)";
 
 impl Assignment {
     fn subjects(&self) -> impl Iterator<Item = [u8; 16]> {
@@ -215,11 +215,12 @@ impl Members {
         is_in: JurisdictionId,
     ) -> Result<Assigned, RegistrarFault> {
         let toward = settings.config.topology.jurisdiction_name(assignment.jurisdiction);
-        let subject = assignment.subject.current.0.to_vec();
+        let (subject, key) = &assignment.subject.current;
+        let subject = subject.to_vec();
         let marked = self
             .at_primary(settings, is_in, async |client| {
                 let statement = client.prepare_cached(MARK).await?;
-                Ok(client.query_one(&statement, &[&subject, &toward]).await?.get(0))
+                Ok(client.query_one(&statement, &[&subject, &toward, key]).await?.get(0))
             })
             .await;
         match marked {

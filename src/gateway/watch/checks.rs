@@ -9,6 +9,7 @@ use crate::domain::topology::Durability;
 use crate::gateway::health::{Check, Depth, Status};
 use crate::gateway::settings::Settings;
 use crate::postgres::DatabaseState;
+use crate::routing_table::Freshness;
 
 /// Refreshes that may fail before the age of the keys is worth a warning.
 const MISSED_REFRESHES: u32 = 3;
@@ -22,6 +23,7 @@ impl View {
                 self.database_checks(settings, jurisdiction, own, &mut checks);
             }
         }
+        checks.extend(topology.jurisdictions().filter_map(|found| self.register_check(settings, found)));
         checks.extend(settings.config.upstream_groups.iter().filter_map(|group| {
             let endpoints = self.endpoints.iter().filter(|watched| watched.group == group);
             group_check(settings.config.upstream_groups.name(group), &endpoints.collect::<Vec<_>>())
@@ -44,6 +46,32 @@ impl View {
             }
         }
         checks
+    }
+
+    /// How long ago the jurisdiction's register was known to be read to its end.
+    fn register_check(&self, settings: &Settings, jurisdiction: JurisdictionId) -> Option<Check> {
+        let registers = settings.registers.as_ref()?;
+        let handle = registers.handle(jurisdiction)?;
+        let view = handle.view();
+        let refusal = registers.refusal(jurisdiction);
+        let status = match (refusal, handle.freshness(self.read_at)) {
+            (Some(_), _) => Status::Fail,
+            (None, Freshness::Stale) => Status::Warn,
+            (None, Freshness::Fresh) => Status::Pass,
+        };
+        let name = format!("register-{}:staleness", settings.config.topology.jurisdiction_name(jurisdiction));
+        let mut check = Check::new(name, Depth::Full, status).of(jurisdiction);
+        if let Some(staleness) = handle.staleness(self.read_at) {
+            check = check.observed(staleness.as_millis() as f64 / 1000.0, "s");
+        }
+        let why = view.fault.as_deref().map(str::to_owned);
+        let why =
+            why.or_else(|| refusal.map(|refusal| format!("its subjects are refused: {}", refusal.code())));
+        let why = why.or_else(|| (status != Status::Pass).then(|| "it was not read yet".to_owned()));
+        Some(match why {
+            Some(why) => check.output(why),
+            None => check,
+        })
     }
 
     fn database_checks(

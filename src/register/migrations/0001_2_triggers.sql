@@ -39,16 +39,23 @@ BEGIN
     RETURN NULL;
 END $$;
 
+-- Gateways outside the jurisdiction's regions listen to the second channel: of what the claim answers nothing is sent there,
+-- not even a hash. A row of which they have been told never becomes such a one again (before_write).
 CREATE FUNCTION residency.register_tell() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
+DECLARE
     -- Every part is bounded by the table's checks: some hundred bytes, far from the 8,000 a notification may have.
-    PERFORM pg_notify('residency_register', json_build_object(
+    told text := json_build_object(
         'hash', encode(NEW.hash, 'hex'), 'kind', NEW.kind, 'state', NEW.state, 'generation', NEW.generation,
         'toward', NEW.toward, 'move_id', NEW.move_id, 'attempt', NEW.attempt, 'claim_answers', NEW.claim_answers,
         'floor', CASE WHEN NEW.floor_lsn IS NULL THEN NULL
                       ELSE json_build_array(NEW.floor_timeline, NEW.floor_lsn) END,
-        'deleted', NEW.deleted)::text);
+        'deleted', NEW.deleted);
+BEGIN
+    PERFORM pg_notify('residency_register', told);
+    IF NEW.kind = 2 OR NOT NEW.claim_answers THEN
+        PERFORM pg_notify('residency_register_outside', told);
+    END IF;
     RETURN NULL;
 END $$;
 

@@ -321,6 +321,57 @@ async fn changes_are_told_as_they_are_and_never_too_long() {
     assert_eq!(text(&client, kept).await, "200", "in the row all of it is kept");
 }
 
+/// R7: nobody elsewhere hears so much as a hash of a subject for whom its claim answers.
+#[tokio::test]
+async fn nothing_of_a_subject_is_told_outside_before_others_have_to_know_of_it() {
+    let databases = Databases::with_schema().await;
+    let config: tokio_postgres::Config = databases.url("app", "us").parse().expect("a URL");
+    let (client, mut connection) = config.connect(NoTls).await.expect("it answers");
+    let (sender, mut told) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut messages = futures_util::stream::poll_fn(move |context| connection.poll_message(context));
+        while let Some(Ok(message)) = messages.next().await {
+            if let AsyncMessage::Notification(told) = message {
+                let _ = sender.send(told.payload().to_owned());
+            }
+        }
+    });
+    client.batch_execute("LISTEN residency_register_outside").await.expect("it may");
+    let told_so_far = async |told: &mut tokio::sync::mpsc::UnboundedReceiver<String>| {
+        // In the order of commits: what was to come has come before this.
+        client.batch_execute("NOTIFY residency_register_outside, 'end'").await.expect("it may");
+        let mut payloads = Vec::new();
+        loop {
+            match tokio::time::timeout(PATIENCE, told.recv()).await.expect("it comes").expect("a session") {
+                end if end == "end" => return payloads,
+                payload => payloads.push(payload),
+            }
+        }
+    };
+    // Assigned, released, assigned again, with the tombstone removed in between: its claim answers all along.
+    assign(&client, 1, &[]).await.expect("free");
+    let delete = format!("DELETE FROM residency.register WHERE hash = '\\x{}'", hexadecimal(&hash(1)));
+    for _ in 0..2 {
+        client.batch_execute(&delete).await.expect("the owner may");
+    }
+    assign(&client, 1, &[]).await.expect("free");
+    assert_eq!(told_so_far(&mut told).await, Vec::<String>::new());
+    // An identifier has to be found from everywhere; whose it is, is not said.
+    assign(&client, 1, &[104]).await.expect("free");
+    let payloads = told_so_far(&mut told).await;
+    assert!(payloads.len() == 1 && payloads[0].contains(&hexadecimal(&hash(104))), "{payloads:?}");
+    assert!(!payloads[0].contains(&hexadecimal(&hash(1))), "{payloads:?}");
+    // Marked to be moved: from now on everyone has to know, of its end, too.
+    let mark = format!("SELECT residency.mark_pending('\\x{}', 'eu')", hexadecimal(&hash(1)));
+    client.batch_execute(&mark).await.expect("settled");
+    client.batch_execute(&delete).await.expect("the owner may");
+    let payloads = told_so_far(&mut told).await;
+    assert!(
+        payloads.len() == 2 && payloads.iter().all(|it| it.contains(&hexadecimal(&hash(1)))),
+        "{payloads:?}"
+    );
+}
+
 #[tokio::test]
 async fn what_commits_late_is_not_missed_by_a_cursor() {
     let databases = Databases::with_schema().await;

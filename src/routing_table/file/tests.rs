@@ -3,6 +3,7 @@
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
+use super::super::forgotten::Forgotten;
 use super::super::{TableWriter, tests::topology};
 use super::*;
 use crate::{
@@ -83,6 +84,7 @@ async fn a_file_is_read_again_when_it_has_changed() {
         topology: Arc::clone(&topology),
         keys: Arc::new(keys()),
         writer: Arc::clone(&writer),
+        forgotten: Arc::new(Forgotten::new(&topology)),
         metrics: Arc::new(Metrics::new("test", SystemTime::UNIX_EPOCH)),
         stop: stop.clone(),
     };

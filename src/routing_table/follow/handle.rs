@@ -38,6 +38,10 @@ pub struct RegisterView {
     pub fault: Option<Arc<str>>,
     /// It holds rows under no key of this gateway's: whatever is looked up would be missed. Never serve with this.
     pub keys_differ: bool,
+    /// This gateway's certificate is forgotten there: others have gone on without it. Never serve with this.
+    pub forgotten: bool,
+    /// The alarm raised last, as the metric has it, until the register is followed again.
+    pub alarm: Option<&'static str>,
 }
 
 /// What this gateway has done for one attempt at a move.

@@ -8,7 +8,10 @@
 //!   the answer's snapshot, and if it is older, the newer is told right behind it.
 //! - Each answer says again what its server is; one that is no primary, or stands lower than was known, changes nothing.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     sync::watch,
@@ -21,13 +24,13 @@ use super::{
     handle::{Report, Stage},
     scout::{Sightings, answer_fault, ask},
     statements::{
-        CHANGES, CHANGES_ROW, HEARTBEAT, KEYS, LEAVE, LISTEN, PAGE, PAGE_ROW, REGISTER, REPORT, Standing,
-        row, standing,
+        CHANGES, CHANGES_ROW, CHANNEL, CHANNEL_OUTSIDE, FORGOTTEN, HEARTBEAT, KEYS, LEAVE, LISTEN,
+        LISTEN_OUTSIDE, PAGE, PAGE_ROW, REGISTER, REPORT, Standing, row, standing,
     },
 };
 use crate::{
     clock,
-    domain::register::SubjectKey,
+    domain::{fingerprint::Fingerprint, register::SubjectKey},
     postgres::{DatabaseFault, Limits, Subscription, Told},
     routing_table::{
         cursor::{Cursor, TooLow},
@@ -45,6 +48,8 @@ const PAGE_DEADLINE: Duration = Duration::from_secs(20);
 const PAGE_ROWS: i64 = 20_000;
 /// Notifications applied as one version.
 const TOLD_AT_ONCE: usize = 1024;
+/// The SQLSTATE by which a register refuses the bearer of a certificate that it lists as forgotten.
+const FORGOTTEN_CERTIFICATE: &str = "RS005";
 /// Between two notices of rows that can't be understood.
 const NOTICES: usize = 10;
 
@@ -65,6 +70,11 @@ pub(super) enum End {
         "its rows are hashed under other keys than this gateway's: compare register.subject_key and register.identifier_key"
     )]
     Keys,
+    #[error(
+        "this gateway's certificate was forgotten there: its subjects are refused until `residency-migrate pki rotate` has made \
+         another"
+    )]
+    Forgotten,
     #[error("a page of it can't be told from the one before")]
     Unsorted,
     #[error("this gateway leaves")]
@@ -77,6 +87,8 @@ pub(super) struct Session<'a> {
     place: usize,
     database: Subscription,
     heard_at: Instant,
+    /// With which certificate the register knows this gateway.
+    shown: Option<Fingerprint>,
 }
 
 impl<'a> Session<'a> {
@@ -89,9 +101,11 @@ impl<'a> Session<'a> {
         let limits =
             Limits { connect_timeout: DEADLINE, statement_timeout: PAGE_DEADLINE, ..Limits::default() };
         let database = Subscription::connect(&member.url, limits).await?;
-        database.run(LISTEN, DEADLINE).await?;
-        let mut session = Self { follower, place, database, heard_at: clock::now() };
+        let listen = if follower.settings.outside { LISTEN_OUTSIDE } else { LISTEN };
+        database.run(listen, DEADLINE).await?;
+        let mut session = Self { follower, place, database, heard_at: clock::now(), shown: None };
         session.know_keys().await?;
+        session.know_forgotten().await?;
         session.register().await?;
         Ok(session)
     }
@@ -147,6 +161,7 @@ impl<'a> Session<'a> {
                 }
                 Event::Poll => {
                     self.poll().await?;
+                    self.know_forgotten().await?;
                     self.heartbeat().await?;
                 }
                 Event::Report(report) => {
@@ -328,7 +343,7 @@ impl<'a> Session<'a> {
     }
 
     fn understand(&self, told: &Told, changes: &mut Vec<Change>, notices: &mut Notices) -> bool {
-        if told.channel != "residency_register" {
+        if told.channel != CHANNEL && told.channel != CHANNEL_OUTSIDE {
             return false;
         }
         match serde_json::from_str::<Row>(&told.payload) {
@@ -385,7 +400,10 @@ impl<'a> Session<'a> {
             view.cursor = progress.cursor;
             view.fault = None;
             view.keys_differ = false;
+            view.forgotten = false;
+            view.alarm = None;
         });
+        self.follower.alarmed = None;
         self.follower.asks.answered(begun);
     }
 
@@ -407,26 +425,49 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Whose certificates the register lists as forgotten.
+    async fn know_forgotten(&self) -> Result<(), End> {
+        let mut list = BTreeSet::new();
+        for row in self.database.ask(FORGOTTEN, &[], DEADLINE).await? {
+            let text: &str = row.try_get(0).map_err(|error| self.unread(&error))?;
+            // Another spelling is no gateway's: they are registered in this one.
+            list.extend(text.parse::<Fingerprint>());
+        }
+        self.follower.forgotten.set(self.follower.settings.jurisdiction, list);
+        Ok(())
+    }
+
     async fn register(&mut self) -> Result<(), End> {
         let it = &self.follower.settings.gateway;
+        let shown = it.certificate.load().as_deref().copied();
+        let certificate = shown.map(|shown| shown.to_string());
         let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 4] = [
             (&it.name, Type::TEXT),
             (&it.region, Type::TEXT),
             (&it.version, Type::TEXT),
-            (&it.certificate, Type::TEXT),
+            (&certificate, Type::TEXT),
         ];
-        self.database.ask(REGISTER, &parameters, DEADLINE).await?;
-        Ok(())
+        match self.database.ask(REGISTER, &parameters, DEADLINE).await {
+            Err(DatabaseFault::Refused { sqlstate, .. }) if sqlstate == FORGOTTEN_CERTIFICATE => {
+                Err(End::Forgotten)
+            }
+            Err(fault) => Err(fault.into()),
+            Ok(_) => {
+                self.shown = shown;
+                Ok(())
+            }
+        }
     }
 
-    /// Says that this gateway is there; one that isn't known any more registers again.
+    /// Says that this gateway is there; one that isn't known any more, or has another certificate, registers again.
     async fn heartbeat(&mut self) -> Result<(), End> {
         self.heard_at = clock::now();
         let serving = self.follower.settings.gateway.serving.load(std::sync::atomic::Ordering::Relaxed);
         let name = &self.follower.settings.gateway.name;
         let answer =
             self.database.ask(HEARTBEAT, &[(name, Type::TEXT), (&serving, Type::BOOL)], DEADLINE).await?;
-        if answer.first().is_some_and(|row| row.try_get(0).unwrap_or(true)) {
+        let is_known = answer.first().is_some_and(|row| row.try_get(0).unwrap_or(true));
+        if is_known && self.shown == self.follower.settings.gateway.certificate.load().as_deref().copied() {
             return Ok(());
         }
         self.register().await?;

@@ -63,7 +63,12 @@ pub(super) const PAGE: &str = concat!(
      LEFT JOIN page AS r ON NOT r.deleted AND (r.kind = 2 OR NOT ($3 AND r.claim_answers)) ORDER BY r.hash"
 );
 
+/// Where rows are told; outside the jurisdiction's regions nothing is heard that claims answer (R7).
+pub(super) const CHANNEL: &str = "residency_register";
+pub(super) const CHANNEL_OUTSIDE: &str = "residency_register_outside";
 pub(super) const LISTEN: &str = "LISTEN residency_register; LISTEN residency_jurisdiction";
+pub(super) const LISTEN_OUTSIDE: &str = "LISTEN residency_register_outside; LISTEN residency_jurisdiction";
+pub(super) const FORGOTTEN: &str = "SELECT certificate FROM residency.forgotten_certificate";
 pub(super) const KEYS: &str = "SELECT kind, key_id FROM residency.register_key";
 pub(super) const REGISTER: &str = "SELECT residency.gateway_register($1, $2, $3, $4)";
 pub(super) const HEARTBEAT: &str = "SELECT residency.gateway_heartbeat($1, $2)";

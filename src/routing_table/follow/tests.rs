@@ -60,6 +60,7 @@ async fn put(client: &tokio_postgres::Client, subject: u32, state: &str, generat
 struct Following {
     handle: RegisterHandle,
     writer: Arc<TableWriter>,
+    forgotten: Arc<Forgotten>,
     metrics: Arc<Metrics>,
     serving: Arc<AtomicBool>,
     stop: CancellationToken,
@@ -71,6 +72,7 @@ struct Begin {
     outside: bool,
     progress: Progress,
     entries: Vec<(u32, RegisterEntry)>,
+    certificate: Arc<ArcSwapOption<Fingerprint>>,
 }
 
 impl Following {
@@ -104,21 +106,23 @@ impl Following {
                 name: "gateway-1".to_owned(),
                 region: "us-east".to_owned(),
                 version: "1".to_owned(),
-                certificate: None,
+                certificate: Arc::clone(&begin.certificate),
                 serving: Arc::clone(&serving),
             },
         };
+        let forgotten = Arc::new(Forgotten::new(&topology));
         let shared = Shared {
             topology,
             keys: Arc::new(keys()),
             writer: Arc::clone(&writer),
+            forgotten: Arc::clone(&forgotten),
             metrics: Arc::clone(&metrics),
             stop: stop.clone(),
         };
         let (follower, handle) = Follower::new(settings, shared, begin.progress);
         let mut running = JoinSet::new();
         running.spawn(follower.run());
-        Self { handle, writer, metrics, serving, stop, running }
+        Self { handle, writer, forgotten, metrics, serving, stop, running }
     }
 
     async fn seen(&self, what: &str, wanted: impl Fn(&RegisterView) -> bool) -> RegisterView {
@@ -388,6 +392,87 @@ async fn a_gateway_registers_reports_and_leaves() {
     }
     following.stopped().await;
     assert_eq!(asked("SELECT count(*) FROM residency.gateway").await, 0, "it has left");
+}
+
+/// Also one that a renewal replaces, and a gateway that was forgotten while it was connected.
+#[tokio::test]
+async fn a_forgotten_gateway_learns_so_and_comes_back_with_another_certificate() {
+    let primary = register().await;
+    let client = primary.session().await;
+    let [first, second, other] = [1, 2, 3].map(|number| Fingerprint([number; 32]));
+    let certificate = Arc::new(ArcSwapOption::from_pointee(first));
+    let begin = Begin { certificate: Arc::clone(&certificate), ..Begin::default() };
+    let following = Following::beginning(vec![primary.url("postgres")], SOON, begin);
+    following.followed().await;
+    let forget = async |one: Fingerprint| {
+        let insert = format!("INSERT INTO residency.forgotten_certificate VALUES ('{one}')");
+        client.batch_execute(&insert).await.expect("valid");
+    };
+    let known_by = async |wanted: Fingerprint| {
+        let asked = "SELECT certificate FROM residency.gateway";
+        let start = clock::now();
+        while client.query_one(asked, &[]).await.expect("valid").get::<_, String>(0) != wanted.to_string() {
+            assert!(start.elapsed() < PATIENCE, "never known by {wanted}");
+        }
+    };
+    known_by(first).await;
+    // Another gateway's, and one in a spelling that is no gateway's.
+    forget(other).await;
+    client.batch_execute("INSERT INTO residency.forgotten_certificate VALUES ('AB')").await.expect("valid");
+    following.until("listed", |it| it.forgotten.contains(&other)).await;
+    assert!(!following.handle.view().forgotten);
+
+    forget(first).await;
+    client.batch_execute("DELETE FROM residency.gateway").await.expect("valid");
+    let view = following.seen("forgotten", |view| view.forgotten).await;
+    assert!(view.fault.expect("why").contains("pki rotate") && view.alarm == Some("forgotten"));
+    let us = topology(&["us", "eu"]).jurisdiction("us").expect("there");
+    assert!(following.forgotten.is_listed_by(us, &first));
+    let alarm = r#"residency_register_alarms_total{alarm="forgotten",jurisdiction="us"} 1"#;
+    following.until("raised once", |it| it.counted(alarm)).await;
+
+    certificate.store(Some(Arc::new(second)));
+    let view = following.seen("followed again", |view| view.region.is_some()).await;
+    assert!(!view.forgotten && view.alarm.is_none());
+    known_by(second).await;
+    // A renewal while it is followed.
+    certificate.store(Some(Arc::new(Fingerprint([4; 32]))));
+    known_by(Fingerprint([4; 32])).await;
+    // Who is taken off the list may come again.
+    client.batch_execute("DELETE FROM residency.forgotten_certificate").await.expect("valid");
+    following.until("off the list", |it| it.forgotten.all().is_empty()).await;
+    following.stopped().await;
+}
+
+/// What is told inside is not for gateways elsewhere, whoever would tell it.
+#[tokio::test]
+async fn outside_only_what_is_told_outside_is_heard() {
+    let primary = register().await;
+    let client = primary.session().await;
+    let outside = Following::beginning(
+        vec![primary.url("postgres")],
+        NEVER,
+        Begin { outside: true, ..Begin::default() },
+    );
+    let inside = Following::new(&[&primary], NEVER);
+    outside.followed().await;
+    inside.followed().await;
+    let told = |channel: &str, subject: u32| {
+        let row = format!(
+            r#"{{"hash":"{}","kind":1,"state":"home","generation":1,"attempt":0,"claim_answers":false,"deleted":false}}"#,
+            hex(&key(subject).0)
+        );
+        format!("SELECT pg_notify('{channel}', '{row}')")
+    };
+    client.batch_execute(&told("residency_register", 1)).await.expect("valid");
+    client.batch_execute(&told("residency_register_outside", 2)).await.expect("valid");
+    put(&client, 3, "home", 1).await;
+    outside.until("told", |it| it.generation(3).is_some()).await;
+    inside.until("told", |it| it.generation(3).is_some()).await;
+    assert_eq!([1, 2, 3].map(|subject| outside.generation(subject)), [None, Some(1), Some(1)]);
+    assert_eq!([1, 2, 3].map(|subject| inside.generation(subject)), [Some(1), None, Some(1)]);
+    outside.stopped().await;
+    inside.stopped().await;
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ CREATE TABLE residency.register (
     deleted boolean NOT NULL DEFAULT false, changed xid8 NOT NULL DEFAULT pg_current_xact_id());
 CREATE INDEX register_changed ON residency.register (changed);
 CREATE TABLE residency.gateway (name text PRIMARY KEY, region text, version text, certificate text, serving boolean);
+CREATE TABLE residency.forgotten_certificate (certificate text PRIMARY KEY);
 CREATE TABLE residency.gateway_report (gateway text, move_id uuid, attempt int, held boolean, drained boolean,
     PRIMARY KEY (gateway, move_id, attempt));
 
@@ -18,11 +19,16 @@ BEGIN
     RETURN NEW;
 END $$;
 CREATE FUNCTION residency.tell() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM pg_notify('residency_register', json_build_object('hash', encode(NEW.hash, 'hex'), 'kind', NEW.kind,
+DECLARE
+    told text := json_build_object('hash', encode(NEW.hash, 'hex'), 'kind', NEW.kind,
         'state', NEW.state, 'generation', NEW.generation, 'toward', NEW.toward, 'move_id', NEW.move_id,
         'attempt', NEW.attempt, 'claim_answers', NEW.claim_answers, 'floor', CASE WHEN NEW.floor_lsn IS NULL THEN NULL
-        ELSE json_build_array(NEW.floor_timeline, NEW.floor_lsn) END, 'deleted', NEW.deleted)::text);
+        ELSE json_build_array(NEW.floor_timeline, NEW.floor_lsn) END, 'deleted', NEW.deleted);
+BEGIN
+    PERFORM pg_notify('residency_register', told);
+    IF NEW.kind = 2 OR NOT NEW.claim_answers THEN
+        PERFORM pg_notify('residency_register_outside', told);
+    END IF;
     RETURN NULL;
 END $$;
 CREATE TRIGGER before_write BEFORE INSERT OR UPDATE ON residency.register
@@ -30,10 +36,15 @@ CREATE TRIGGER before_write BEFORE INSERT OR UPDATE ON residency.register
 CREATE TRIGGER tell AFTER INSERT OR UPDATE ON residency.register FOR EACH ROW EXECUTE FUNCTION residency.tell();
 
 CREATE FUNCTION residency.gateway_register(called text, stands_in text, runs text, shows text) RETURNS void
-LANGUAGE sql AS $$
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM residency.forgotten_certificate f WHERE f.certificate = shows) THEN
+        RAISE EXCEPTION 'forgotten' USING ERRCODE = 'RS005';
+    END IF;
     INSERT INTO residency.gateway VALUES (called, stands_in, runs, shows, false)
-    ON CONFLICT (name) DO UPDATE SET region = excluded.region, version = excluded.version
-$$;
+    ON CONFLICT (name) DO UPDATE SET region = excluded.region, version = excluded.version,
+        certificate = excluded.certificate;
+END $$;
 CREATE FUNCTION residency.gateway_heartbeat(called text, is_serving boolean) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE residency.gateway SET serving = is_serving WHERE name = called;
