@@ -183,7 +183,7 @@ impl<'a> Forwarding<'a> {
     /// The same for a request that asks for an upgrade.
     pub async fn run_upgrade(&mut self, record: &mut Record, request: Request) -> Result<Answer, Problem> {
         // It has no body: all of it can be sent again.
-        let kept = Kept::head(&request);
+        let kept = Kept::without_body(&request);
         let (mut outgoing, mut misdirected) = (Some(request), false);
         let mut unreachable = RegionSet::EMPTY;
         if let Some(own) = &self.own_writes {

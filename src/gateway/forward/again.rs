@@ -24,7 +24,7 @@ pub(super) struct Kept {
 
 impl Kept {
     /// Of a request without a body.
-    pub(super) fn head(request: &Request) -> Self {
+    pub(super) fn without_body(request: &Request) -> Self {
         Self { head: request.head.clone(), body: Bytes::new() }
     }
 
@@ -44,6 +44,15 @@ impl Forwarding<'_> {
             && (is_read_elsewhere || may_be_behind() || self.may_be_misdirected(permit, request))
     }
 
+    /// The gateway of another region, and not its API, says that it may not serve this: by a newer generation, or an older one.
+    pub(super) fn is_misdirected(&self, permit: &Permit, response: &Response) -> bool {
+        permit.leaves_region()
+            && self.generation.settings.registers.is_some()
+            && !self.known.keys.is_empty()
+            && response.head.status == StatusCode::MISDIRECTED_REQUEST
+            && response.head.fields.named(headers::GENERATION).next().is_some()
+    }
+
     /// Another gateway may know better where the subject is. Nobody waits for a body that won't be kept.
     fn may_be_misdirected(&self, permit: &Permit, request: &Request) -> bool {
         let most = self.generation.settings.config.limits.replay_bytes as u64;
@@ -56,15 +65,6 @@ impl Forwarding<'_> {
             && self.generation.settings.registers.is_some()
             && !self.known.keys.is_empty()
             && is_short
-    }
-
-    /// The gateway of another region, and not its API, says that it may not serve this: by a newer generation, or an older one.
-    pub(super) fn is_misdirected(&self, permit: &Permit, response: &Response) -> bool {
-        permit.leaves_region()
-            && self.generation.settings.registers.is_some()
-            && !self.known.keys.is_empty()
-            && response.head.status == StatusCode::MISDIRECTED_REQUEST
-            && response.head.fields.named(headers::GENERATION).next().is_some()
     }
 
     /// A copy of the request. With more of a body than may be kept there is none, and an answer that asks for a replay is the
