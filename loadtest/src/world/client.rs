@@ -87,7 +87,8 @@ impl Call {
         }
         let what = format!("{} {}{}", self.request.method(), self.to, self.request.uri());
         let began = Instant::now();
-        let exchange = async {
+        // Apart, since it is large and its callers hold many.
+        let exchange = Box::pin(async {
             let stream = TcpStream::connect(self.to).await?;
             stream.set_nodelay(true)?;
             match self.tls {
@@ -97,7 +98,7 @@ impl Call {
                     over(stream, self.request).await
                 }
             }
-        };
+        });
         let (head, body) = tokio::time::timeout(PATIENCE, exchange)
             .await
             .with_context(|| format!("{what}: no answer in {PATIENCE:?}"))?
