@@ -265,7 +265,7 @@ pub(super) static REGISTER_RELOADS: Family = counter(
 pub(super) static REGISTER_ALARMS: Family = counter(
     "residency_register_alarms_total",
     &["jurisdiction", "alarm"],
-    "Registers refused: of a lower generation or timeline than known, of another jurisdiction, under other keys, or an unusable file.",
+    "Registers refused: of a lower generation or timeline than known, of another jurisdiction, under other keys, refusing this gateway as forgotten, or an unusable file.",
 );
 pub(super) static FORGOTTEN_CERTIFICATES: Family = counter(
     "residency_forgotten_certificates_total",

@@ -23,6 +23,7 @@ pub(super) struct Kept {
 }
 
 impl Kept {
+    /// Of a request without a body.
     pub(super) fn without_body(request: &Request) -> Self {
         Self { head: request.head.clone(), body: Bytes::new() }
     }

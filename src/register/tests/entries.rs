@@ -405,4 +405,15 @@ async fn what_commits_late_is_not_missed_by_a_cursor() {
     assert_eq!(text(&follower, outside).await, "0");
     assign(&early, 2, &[102]).await.expect("its own");
     assert_eq!(text(&follower, outside).await, "1");
+    // What somebody changed by hand says more than the claim, whether or not they thought of it.
+    let owner = databases.client("app", "us").await;
+    for (subject, change) in [(1, "state = 'gone', generation = 2"), (3, "generation = 2")] {
+        assign(&early, subject, &[]).await.expect("free, or its own");
+        let row = hexadecimal(&hash(subject));
+        let by_hand = format!("UPDATE residency.register SET {change} WHERE hash = decode('{row}', 'hex')");
+        assert_eq!(owner.execute(&by_hand, &[]).await.expect("the owner may"), 1);
+        let claimed =
+            format!("SELECT claim_answers FROM residency.register WHERE hash = decode('{row}', 'hex')");
+        assert_eq!(text(&follower, &claimed).await, "false", "{change}");
+    }
 }

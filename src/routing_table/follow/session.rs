@@ -42,6 +42,9 @@ use crate::{
 
 mod registered;
 
+/// For a connection, as a scout's.
+const CONNECT: Duration = Duration::from_secs(3);
+
 /// Of each statement that looks at few rows.
 const DEADLINE: Duration = Duration::from_secs(2);
 /// Of each page.
@@ -99,7 +102,7 @@ impl<'a> Session<'a> {
         member: &Member,
     ) -> Result<Self, End> {
         let limits =
-            Limits { connect_timeout: DEADLINE, statement_timeout: PAGE_DEADLINE, ..Limits::default() };
+            Limits { connect_timeout: CONNECT, statement_timeout: PAGE_DEADLINE, ..Limits::default() };
         let database = Subscription::connect(&member.url, limits).await?;
         let listen = if follower.settings.outside { LISTEN_OUTSIDE } else { LISTEN };
         database.run(listen, DEADLINE).await?;
