@@ -69,6 +69,12 @@ fn exercised() -> Metrics {
     control.introspected("https://auth.acme.com/introspect", "active", Duration::from_millis(3));
     control.position_asked("eu", "primary");
     control.control_call("GET /v1/table", "ok");
+    control.register("us", 5, Some(Duration::from_millis(20)));
+    control.register_reloaded("us", "first");
+    control.register_alarm("us", "generation");
+    control.register_row_refused("us", "jurisdiction");
+    control.snapshot_refused("torn");
+    control.forgotten_certificate("refused");
     control.config_applied(1, SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_002));
     metrics
 }
