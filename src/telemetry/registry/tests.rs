@@ -68,6 +68,12 @@ fn exercised() -> Metrics {
     );
     control.introspected("https://auth.acme.com/introspect", "active", Duration::from_millis(3));
     control.position_asked("eu", "primary");
+    control.register("eu", 7, Some(Duration::from_millis(40)));
+    control.register_reloaded("eu", "first");
+    control.register_alarm("eu", "stale");
+    control.register_row_refused("eu", "unknown-state");
+    control.forgotten_certificate("refused");
+    control.snapshot_refused("torn");
     control.control_call("GET /v1/table", "ok");
     control.register("us", 5, Some(Duration::from_millis(20)));
     control.register_reloaded("us", "first");
