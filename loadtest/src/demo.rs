@@ -5,7 +5,9 @@
 mod attacks;
 mod curl;
 mod evidence;
+mod moved;
 mod outage;
+mod own_writes;
 mod routing;
 mod stage;
 mod user;
@@ -98,6 +100,8 @@ async fn story(world: &World, stage: &mut Stage) -> Result<Vec<User>> {
     let mut users = routing::sign_up_and_log_in(world, stage).await?;
     routing::write(world, stage, &users).await?;
     routing::read(world, stage, &users).await?;
+    own_writes::read_back(world, stage, &users).await?;
+    moved::by_hand(world, stage, &users).await?;
     attacks::forged_headers(world, stage, &users).await?;
     attacks::withdrawn_key(world, stage, &mut users).await?;
     outage::eu_cut_off(world, stage, &users).await?;

@@ -178,12 +178,14 @@ async fn pairs(user: usize, mut lines: Lines, tally: Rc<Tally>, all: u64) {
             }
         }
         // What the same would have been without positions: an edge that was told nothing.
-        if value % 8 == 0 && means != Means::Nothing && read_at != write_at {
-            if let Some(read) = lines.read(read_at, Means::Nothing, &kept).await {
-                add(&tally.unaware);
-                if read.value < value {
-                    add(&tally.unaware_stale);
-                }
+        if value % 8 == 0
+            && means != Means::Nothing
+            && read_at != write_at
+            && let Some(read) = lines.read(read_at, Means::Nothing, &kept).await
+        {
+            add(&tally.unaware);
+            if read.value < value {
+                add(&tally.unaware_stale);
             }
         }
     }

@@ -15,6 +15,7 @@
 mod api;
 mod builder;
 mod client;
+mod control;
 mod gateway;
 mod identity;
 mod keys;
@@ -350,7 +351,13 @@ impl World {
             Service::Gateway(_) => 3,
         });
         for service in ended {
-            self.restart(service).await?;
+            if let Service::Gateway(region) = service {
+                // It serves as soon as it is up; that all it looks at is healthy is for a better day.
+                self.processes.start_again(service)?;
+                gateway::ready(region, "/health/basic", self.slot.number, &self.processes).await?;
+            } else {
+                self.restart(service).await?;
+            }
         }
         Ok(())
     }

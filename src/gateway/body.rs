@@ -65,6 +65,9 @@ impl ResponseBody {
 
     /// The connection that the next bytes come from, while there is nothing else to do for the body.
     pub fn source(&mut self) -> Option<&mut ClientConnection> {
+        if self.until.is_some() {
+            return None;
+        }
         match &mut self.source {
             Source::Full(_) => None,
             Source::Upstream(body) => body.source(),

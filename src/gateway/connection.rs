@@ -2,7 +2,7 @@
 //!
 //! Invariants
 //! - At any moment a connection, and a stream of an HTTP/2 connection, has exactly one deadline; the worker's tick wakes it
-//!   when that has passed.
+//!   when that has passed. A write that is held has the hold's.
 //! - Setting a deadline costs two stores: no timer is armed on the request path.
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -75,6 +75,7 @@ pub struct Activity {
     deadline: Cell<Millis>,
     expired: Cell<bool>,
     draining: Cell<bool>,
+    held: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// The certificate that a gateway or a program has shown.
     bearer: OnceCell<Box<Fingerprint>>,
@@ -86,6 +87,17 @@ pub struct Activity {
     pub moved: Rc<Moved>,
     /// What `inflow` and `moved` were at the last look.
     seen: Cell<[u64; 3]>,
+}
+
+/// A wait outside the deadlines.
+pub struct Held<'a>(&'a Activity);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.held.set(false);
+        // The API has all of its time from now on.
+        self.0.enter(Phase::Waiting);
+    }
 }
 
 impl Peer {
@@ -133,6 +145,7 @@ impl Activity {
             deadline: Cell::new(0),
             expired: Cell::new(false),
             draining: Cell::new(false),
+            held: Cell::new(false),
             waker: RefCell::new(None),
             bearer: OnceCell::new(),
             cut: Cell::new(false),
@@ -153,6 +166,17 @@ impl Activity {
     /// Has no deadline of its own until the next phase: others have.
     pub fn rest(&self) {
         self.deadline.set(Millis::MAX);
+    }
+
+    /// A write waits for its subject's move to end, which has a bound of its own: no deadline here until this is dropped. Its
+    /// connection is looked at once a tick, since a body that nobody reads hides that the client has gone.
+    pub fn hold(&self) -> Held<'_> {
+        self.held.set(true);
+        Held(self)
+    }
+
+    pub fn is_held(&self) -> bool {
+        self.held.get()
     }
 
     /// A request's first byte has come: from now on its head has its time, however it trickles in.
@@ -183,6 +207,9 @@ impl Activity {
     /// Called once a tick: wakes the connection if its deadline has passed, and nothing has moved meanwhile: a body on its way
     /// to an upstream's own connection doesn't wake those who wait for the answer.
     pub fn check(&self, now: Millis) {
+        if self.held.get() {
+            return self.wake();
+        }
         if self.deadline.get() <= now {
             self.look();
         }

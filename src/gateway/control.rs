@@ -101,8 +101,8 @@ impl Control {
         );
         loop {
             tokio::select! {
-                () = received(&mut hangup) => self.hang_up(),
-                changes = self.changes() => self.follow(changes),
+                () = received(&mut hangup) => self.hang_up().await,
+                changes = self.changes() => self.follow(changes).await,
                 () = received(&mut terminate) => break,
                 () = received(&mut interrupt) => break,
             }
@@ -112,11 +112,11 @@ impl Control {
         Ok(self.access_log)
     }
 
-    fn hang_up(&mut self) {
+    async fn hang_up(&mut self) {
         if let Some(log) = &self.access_log {
             log.reopen();
         }
-        self.reload();
+        self.reload().await;
     }
 
     /// Waits until files have changed, if it is asked for. Dropping it forgets no change.
@@ -138,12 +138,12 @@ impl Control {
     }
 
     /// Reads again what has changed.
-    fn follow(&mut self, changes: Vec<Change>) {
+    async fn follow(&mut self, changes: Vec<Change>) {
         for change in &changes {
             tracing::info!(files = ?change.files, "files have changed");
         }
         let is_whole = |change: &Change| matches!(change.group, Group::Configuration | Group::Wanted);
-        if changes.iter().any(is_whole) && self.reload() {
+        if changes.iter().any(is_whole) && self.reload().await {
             return;
         }
         // A configuration that is of no use must not keep certificates from being renewed.
@@ -185,7 +185,7 @@ impl Control {
 
     /// Reads everything anew, and says whether it is in use. What can't be put to work is reported, and everything stays
     /// as it was.
-    fn reload(&mut self) -> bool {
+    async fn reload(&mut self) -> bool {
         let previous = self.gateway.settings();
         let before = Sight::of(&self.path);
         let loaded = match Config::load(&self.path, &self.environment) {
@@ -208,10 +208,10 @@ impl Control {
             Ok(settings) => settings,
             Err(error) => return self.reject(&error),
         };
+        show_certificate(&settings);
+        Self::follow_registers(&previous, &settings).await;
         self.gateway.replace_settings(settings);
         let settings = self.gateway.settings();
-        show_certificate(&settings);
-        self.follow_registers(&previous, &settings);
         self.watching.cancel();
         self.watching = attend(&self.gateway, &settings);
         self.files = files;
@@ -222,8 +222,9 @@ impl Control {
         true
     }
 
-    /// Follows other registers than before, if these are others.
-    fn follow_registers(&self, previous: &Settings, settings: &Settings) {
+    /// Follows other registers than before, if these are others. They are read before anything is decided by them: an empty
+    /// table would leave everybody to their claims.
+    async fn follow_registers(previous: &Settings, settings: &Settings) {
         let same = match (&previous.registers, &settings.registers) {
             (Some(old), Some(new)) => Arc::ptr_eq(old, new),
             (None, None) => true,
@@ -232,18 +233,16 @@ impl Control {
         if same {
             return;
         }
+        if let Some(new) = &settings.registers {
+            for jurisdiction in new.start().await {
+                tracing::error!(
+                    jurisdiction,
+                    "its register is hashed under other keys; its subjects are refused"
+                );
+            }
+        }
         if let Some(old) = previous.registers.clone() {
             tokio::task::spawn_local(async move { old.leave().await });
-        }
-        if let Some(new) = settings.registers.clone() {
-            tokio::task::spawn_local(async move {
-                for jurisdiction in new.start().await {
-                    tracing::error!(
-                        jurisdiction,
-                        "its register is hashed under other keys; its subjects are refused"
-                    );
-                }
-            });
         }
     }
 

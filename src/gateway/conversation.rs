@@ -98,6 +98,9 @@ async fn answer(
         if let Poll::Ready(outcome) = work.as_mut().poll(context) {
             return Poll::Ready(Some(outcome));
         }
+        if client.activity.is_held() && connection.has_hung_up() {
+            return Poll::Ready(None);
+        }
         connection.poll_gone(context).map(|()| None)
     })
     .await

@@ -210,6 +210,7 @@ async fn answer(
     let mut forwarding = Forwarding::new(
         worker,
         generation,
+        &client.activity,
         KnownRequest { entry, access, reads, group, subject, claimed, keys, presented, slot },
     );
     forwarding.place();

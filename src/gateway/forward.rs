@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 
 use super::body::ResponseBody;
+use super::connection::Activity;
 use super::exchange::Answer;
 use super::headers;
 use super::hold::Turn;
@@ -36,6 +37,7 @@ use crate::upstream::{Answered, FaultKind, Outgoing, Request, RequestBody, Respo
 pub struct Forwarding<'a> {
     pub worker: &'a Worker,
     pub generation: &'a Rc<Generation>,
+    activity: &'a Activity,
     known: Known,
     /// What the registers say of its subject, or its claim.
     pub placement: Placement,
@@ -75,9 +77,14 @@ impl Kept {
 }
 
 impl<'a> Forwarding<'a> {
-    pub fn new(worker: &'a Worker, generation: &'a Rc<Generation>, known: Known) -> Self {
+    pub fn new(
+        worker: &'a Worker,
+        generation: &'a Rc<Generation>,
+        activity: &'a Activity,
+        known: Known,
+    ) -> Self {
         let placement = Placement::claimed(known.claimed);
-        Self { worker, generation, known, placement, own_writes: None, turn: None }
+        Self { worker, generation, activity, known, placement, own_writes: None, turn: None }
     }
 
     /// Looks where the subject is.
@@ -132,15 +139,16 @@ impl<'a> Forwarding<'a> {
                     own.left_behind(permit.destination(), &self.generation.metrics);
                     outgoing = Some(kept.request());
                 }
-                Ok(response) if is_misdirected(&permit, &response) => {
+                Ok(response) if self.is_misdirected(&permit, &response) => {
                     // Nothing of it was done there. Once, since two gateways that go on differing have no end of it.
+                    record.present = None;
+                    record.positions.unsent();
+                    Box::pin(self.ask_registers()).await;
                     let Some(kept) = again.as_ref().filter(|_| !misdirected) else {
                         return Err(Problem::Refused(Refusal::SubjectMoving));
                     };
                     misdirected = true;
                     outgoing = Some(kept.request());
-                    record.present = None;
-                    Box::pin(self.ask_registers()).await;
                 }
                 Ok(response) => {
                     if let Some(kept) = again
@@ -184,7 +192,9 @@ impl<'a> Forwarding<'a> {
 
     /// The same for a request that asks for an upgrade.
     pub async fn run_upgrade(&mut self, record: &mut Record, request: Request) -> Result<Answer, Problem> {
-        let mut outgoing = Some(request);
+        // It has no body: all of it can be sent again.
+        let kept = Kept { head: request.head.clone(), body: Bytes::new() };
+        let (mut outgoing, mut misdirected) = (Some(request), false);
         let mut unreachable = RegionSet::EMPTY;
         if let Some(own) = &self.own_writes {
             own.only_once(self.generation.settings.config.region);
@@ -214,9 +224,18 @@ impl<'a> Forwarding<'a> {
                     self.finish_head(&permit, &mut head.fields);
                     headers::restore_upgrade(&mut head.fields);
                     record.protocol = telemetry::Protocol::WebSocket;
-                    self.count(record, Busy::Open);
+                    self.count_open(record);
                     let reply = Reply { head, body: ResponseBody::empty(), last: false };
                     return Ok(Answer::Upgraded(reply, upstream));
+                }
+                Ok(Answered::Response(response)) if self.is_misdirected(&permit, &response) => {
+                    if std::mem::replace(&mut misdirected, true) {
+                        return Err(Problem::Refused(Refusal::SubjectMoving));
+                    }
+                    outgoing = Some(kept.request());
+                    record.present = None;
+                    record.positions.unsent();
+                    Box::pin(self.ask_registers()).await;
                 }
                 Ok(Answered::Response(response)) => {
                     record.upstream = Some(sent_at.elapsed());
@@ -255,7 +274,7 @@ impl<'a> Forwarding<'a> {
         let response = sent?;
         record.upstream = Some(sent_at.elapsed());
         if is_event_stream(&response) {
-            self.count(record, Busy::Open);
+            self.count_open(record);
         }
         if response.head.status.is_server_error() {
             self.take_sign(permit, &response.head);
@@ -296,6 +315,15 @@ impl<'a> Forwarding<'a> {
             || self.own_writes.as_ref().is_some_and(|own| own.may_be_sent_again(self.known.access));
         self.known.entry == Entry::Edge
             && (is_read_elsewhere || may_be_behind() || self.may_be_misdirected(permit, request))
+    }
+
+    /// The gateway of another region, and not its API, says that it may not serve this: by a newer generation, or an older one.
+    fn is_misdirected(&self, permit: &Permit, response: &Response) -> bool {
+        permit.leaves_region()
+            && self.generation.settings.registers.is_some()
+            && !self.known.keys.is_empty()
+            && response.head.status == StatusCode::MISDIRECTED_REQUEST
+            && response.head.fields.named(headers::GENERATION).next().is_some()
     }
 
     /// Another gateway may know better where the subject is. Nobody waits for a body that won't be kept.
@@ -403,17 +431,20 @@ impl<'a> Forwarding<'a> {
     async fn hold(&mut self, record: &mut Record) -> Result<(), Problem> {
         // What waits is not under way.
         record.present = None;
+        let held = self.activity.hold();
         let metrics = &self.generation.metrics;
         let longest = self.generation.settings.config.hold.longest;
         let waited = match &mut self.turn {
             Some(turn) => turn.again(metrics).await,
             None => {
-                let subject = self.placement.key.or(self.known.keys.first().copied());
-                let subject = subject.expect("only what has an entry is moved, and an entry has a key");
+                let line = self.worker.holds.line_of(&self.known.keys);
+                let subject = line.or(self.placement.key);
+                let subject = subject.expect("it waits behind others, or for an entry, which has a key");
                 self.worker.holds.wait(subject, longest, metrics).await.map(|turn| self.turn = Some(turn))
             }
         };
         waited.map_err(|_| Problem::Refused(Refusal::SubjectMoving))?;
+        drop(held);
         self.place();
         if self.placement.left {
             self.ask_registers().await;
@@ -426,7 +457,7 @@ impl<'a> Forwarding<'a> {
         self.known.access == Access::Write
             && self.turn.is_none()
             && self.known.entry == Entry::Edge
-            && self.known.keys.iter().any(|key| self.worker.holds.has_line(key))
+            && self.worker.holds.line_of(&self.known.keys).is_some()
     }
 
     /// Others may have gone on without this gateway: what it knows of the jurisdiction's subjects may be over, and their home
@@ -480,6 +511,18 @@ impl<'a> Forwarding<'a> {
     fn count(&self, record: &mut Record, busy: Busy) {
         if self.generation.settings.registers.is_some() && !self.known.keys.is_empty() {
             record.present = Some(self.worker.presences.count(&self.known.keys, busy));
+        }
+    }
+
+    /// The same for what stays open. If the subject has moved since the decision, those that are open were told before this one.
+    fn count_open(&self, record: &mut Record) {
+        self.count(record, Busy::Open);
+        let (Some(registers), Some(present)) = (&self.generation.settings.registers, &mut record.present)
+        else {
+            return;
+        };
+        if registers.place(&self.known.keys, self.known.claimed).location != self.placement.location {
+            present.end();
         }
     }
 
@@ -566,13 +609,7 @@ fn is_event_stream(response: &Response) -> bool {
     let media_type = response.head.fields.first(Name::ContentType);
     media_type
         .is_some_and(|value| value.get(..17).is_some_and(|it| it.eq_ignore_ascii_case(b"text/event-stream")))
-}
-
-/// The gateway of another region, and not its API, says that it may not serve this: by a newer generation, or an older one.
-fn is_misdirected(permit: &Permit, response: &Response) -> bool {
-    permit.leaves_region()
-        && response.head.status == StatusCode::MISDIRECTED_REQUEST
-        && response.head.fields.named(headers::GENERATION).next().is_some()
+        && !response.head.fields.has(Name::ContentLength)
 }
 
 fn asks_for_replay(response: &Response) -> bool {

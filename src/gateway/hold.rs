@@ -47,11 +47,6 @@ impl Holds {
         self.lines.borrow_mut().bound(bounds(settings));
     }
 
-    /// Whoever comes now has to stand in line.
-    pub fn has_line(&self, subject: &SubjectKey) -> bool {
-        self.lines.borrow().has_line(subject)
-    }
-
     /// Stands in line until it may go, `longest` at most.
     pub async fn wait(
         &self,
@@ -67,6 +62,12 @@ impl Holds {
         let mut turn = Turn { holds: self, subject, place, until };
         turn.wait_again(metrics, false).await?;
         Ok(turn)
+    }
+
+    /// The one of these keys under which others stand in line.
+    pub fn line_of(&self, keys: &[SubjectKey]) -> Option<SubjectKey> {
+        let lines = self.lines.borrow();
+        keys.iter().find(|key| lines.has_line(key)).copied()
     }
 
     /// Subjects that somebody waits for.

@@ -88,6 +88,13 @@ impl Presences {
 }
 
 impl Present {
+    /// It was decided before the subject moved, and comes when nobody is told any more: it ends at once.
+    pub fn end(&mut self) {
+        let told = CancellationToken::new();
+        told.cancel();
+        self.endings = SmallVec::from_elem(told, 1);
+    }
+
     /// When what is open is told to end. `None` for a write.
     pub fn told_to_end(&self) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
         let mut endings = self.endings.iter().cloned().map(CancellationToken::cancelled_owned);

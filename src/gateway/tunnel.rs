@@ -31,74 +31,87 @@ pub struct Tunnel {
 /// Counts an open tunnel, however it ends.
 struct Counted(Arc<WorkerMetrics>);
 
-/// The client's side, which tells when something moves.
+/// One side, which tells when something moves, and how far the frames have come that were written to it.
 struct Watched {
     stream: Prefixed,
     activity: Rc<Activity>,
     written: Rc<Cell<Frames>>,
-    read: Rc<Cell<Frames>>,
 }
 
 /// A close frame with status 1012, "service restart" (RFC 6455 §5.5.1, IANA's registry of close codes).
 const CLOSE: [u8; 4] = [0x88, 0x02, 0x03, 0xf4];
 /// The same as a client has to send it: masked, by a mask of nothing.
 const MASKED_CLOSE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xf4];
-/// How long the two sides have to take their farewell.
+/// How long a frame that has begun may take to end, and then how long the two sides have to take their farewell.
+const FRAME_END: Duration = Duration::from_secs(3);
 const FAREWELL: Duration = Duration::from_secs(1);
-
-fn pass(frames: &Cell<Frames>, bytes: &[u8]) {
-    let mut now = frames.get();
-    now.pass(bytes);
-    frames.set(now);
-}
 
 impl Tunnel {
     /// Joins the sides, until one of them ends or the subject moves. Runs under the connection's deadline.
-    pub async fn run(mut self, stream: Prefixed) {
-        let _counted = Counted::new(self.ending.metrics());
-        let told_to_end = self.ending.record.present.as_ref().and_then(Present::told_to_end);
-        let mut told_to_end = told_to_end.unwrap_or_else(|| Box::pin(std::future::pending()));
-        let (to_client, to_upstream) = (Rc::default(), Rc::default());
-        let mut downstream = Watched {
-            stream,
-            activity: self.ending.activity(),
-            written: Rc::clone(&to_client),
-            read: Rc::clone(&to_upstream),
-        };
+    pub async fn run(self, stream: Prefixed) {
+        let Self { upstream, ending } = self;
+        let _counted = Counted::new(ending.metrics());
+        let told_to_end = ending.record.present.as_ref().and_then(Present::told_to_end);
+        let told_to_end = told_to_end.unwrap_or_else(|| Box::pin(std::future::pending()));
+        let mut downstream = Watched::new(stream, &ending);
+        let mut upstream = Watched::new(upstream, &ending);
+        let to_client = Rc::clone(&downstream.written);
         let ended = {
-            let mut joined = pin!(copy_bidirectional(&mut downstream, &mut self.upstream));
-            let mut told = false;
-            poll_fn(|context| {
-                if let Poll::Ready(ended) = joined.as_mut().poll(context) {
-                    return Poll::Ready(Some(ended));
+            let mut joined = pin!(copy_bidirectional(&mut downstream, &mut upstream));
+            tokio::select! {
+                ended = &mut joined => Some(ended),
+                () = told_to_end => {
+                    // A frame that has begun ends first.
+                    let between = poll_fn(|context| match joined.as_mut().poll(context) {
+                        _ if to_client.get().is_between() => Poll::Ready(None),
+                        Poll::Ready(ended) => Poll::Ready(Some(ended)),
+                        Poll::Pending => Poll::Pending,
+                    });
+                    tokio::time::timeout(FRAME_END, between).await.unwrap_or(None)
                 }
-                told = told || told_to_end.as_mut().poll(context).is_ready();
-                // A frame that has begun ends first.
-                if told && to_client.get().is_between() { Poll::Ready(None) } else { Poll::Pending }
-            })
-            .await
+            }
         };
         match ended {
             Some(Ok(_)) => {}
             Some(Err(error)) => tracing::debug!(%error, "tunnel ended"),
-            None => self.restart(downstream, to_upstream.get()).await,
+            None => {
+                let farewell = async {
+                    tokio::join!(downstream.restart(&CLOSE), upstream.restart(&MASKED_CLOSE));
+                };
+                if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
+                    tracing::debug!("tunnel cut");
+                }
+            }
+        }
+    }
+}
+
+impl Watched {
+    fn new(stream: Prefixed, ending: &Ending) -> Self {
+        Self { stream, activity: ending.activity(), written: Rc::default() }
+    }
+
+    /// Tells that the service restarts (1012): the client comes back, and then goes to the subject's new home. Half a frame
+    /// can't be ended: then the end alone has to do.
+    async fn restart(&mut self, close: &[u8]) {
+        let told = async {
+            if self.written.get().takes_more() {
+                self.write_all(close).await?;
+            }
+            self.shutdown().await?;
+            // A socket that is closed with bytes unread resets, and takes with it what was said last.
+            tokio::io::copy(&mut self.stream, &mut tokio::io::sink()).await
+        };
+        if let Err(error) = told.await {
+            tracing::debug!(%error, "farewell not taken");
         }
     }
 
-    /// Tells both sides that the service restarts (1012): the client comes back, and then goes to the subject's new home.
-    async fn restart(&mut self, mut downstream: Watched, to_upstream: Frames) {
-        let farewell = async {
-            downstream.write_all(&CLOSE).await?;
-            downstream.shutdown().await?;
-            // What the client has said so far has reached the API as far as it could; half a frame can't be ended.
-            if to_upstream.is_between() {
-                self.upstream.write_all(&MASKED_CLOSE).await?;
-            }
-            self.upstream.shutdown().await
-        };
-        if let Ok(Err(error)) = tokio::time::timeout(FAREWELL, farewell).await {
-            tracing::debug!(%error, "tunnel cut");
-        }
+    fn passed(&self, bytes: &[u8]) {
+        self.activity.touch();
+        let mut frames = self.written.get();
+        frames.pass(bytes);
+        self.written.set(frames);
     }
 }
 
@@ -125,7 +138,6 @@ impl AsyncRead for Watched {
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {
             self.activity.touch();
-            pass(&self.read, &buffer.filled()[before..]);
         }
         polled
     }
@@ -139,8 +151,7 @@ impl AsyncWrite for Watched {
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
         if let Poll::Ready(Ok(count)) = &polled {
-            self.activity.touch();
-            pass(&self.written, &bytes[..*count]);
+            self.passed(&bytes[..*count]);
         }
         polled
     }
@@ -152,11 +163,10 @@ impl AsyncWrite for Watched {
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         if let Poll::Ready(Ok(count)) = &polled {
-            self.activity.touch();
             let mut left = *count;
             for slice in slices {
                 let taken = left.min(slice.len());
-                pass(&self.written, &slice[..taken]);
+                self.passed(&slice[..taken]);
                 left -= taken;
             }
         }

@@ -166,6 +166,12 @@ impl ServerConnection {
         self.side.borrow_mut().poll_gone(context)
     }
 
+    /// The client has ended its side, or the connection has broken, whatever of the request's body is still unread. Costs a
+    /// system call: for who waits without reading.
+    pub fn has_hung_up(&self) -> bool {
+        self.side.borrow().wire.has_hung_up()
+    }
+
     /// The request's body broke off, or could be read in two ways.
     pub fn has_lost_body(&self) -> bool {
         self.side.borrow().decoder.is_lost()

@@ -1,11 +1,13 @@
 //! The byte streams HTTP runs on: TCP, a unix socket, TLS over TCP.
 
 use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
@@ -36,6 +38,18 @@ impl Stream {
             // There may be plain text that came with the last record.
             Self::Tls(_) => Poll::Ready(Ok(())),
         }
+    }
+
+    /// The other side has ended its direction, or the connection has broken. Nothing is read.
+    pub(super) fn has_hung_up(&self) -> bool {
+        let socket = match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+            Self::Tls(stream) => stream.get_ref().0.as_fd(),
+        };
+        let ended = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        let mut looked = [PollFd::from_borrowed_fd(socket, ended)];
+        poll(&mut looked, Some(&Timespec::default())).is_ok() && looked[0].revents().intersects(ended)
     }
 
     /// Whether the connection, when it is dropped, breaks instead of ending, as far as its kind can: TLS says its end and

@@ -53,6 +53,10 @@ impl Wire {
         }
     }
 
+    pub(super) fn has_hung_up(&self) -> bool {
+        self.stream.has_hung_up()
+    }
+
     /// What was read and not yet taken.
     pub(super) fn unread(&self) -> &[u8] {
         &self.inbox

@@ -129,9 +129,16 @@ async fn become_standby(
     out: &mut dyn Write,
 ) -> Result<(), PromotionFault> {
     let was_standby = directory.is_standby();
+    if primary.is_some() && !was_standby {
+        // Before the mark: should this be cut off, the next run still knows that it was no standby.
+        rewind::begin(directory)?;
+    }
     // First of all: whatever fails below, this doesn't open.
     directory.make_standby()?;
-    directory.forget_promotion()?;
+    // A standby that a promotion has stopped stays so over a restart: it might confirm commits of the old primary.
+    if !was_standby {
+        directory.forget_promotion()?;
+    }
     if let Some((region, url)) = primary {
         let parted = rewind::is_under_way(directory)
             || !was_standby
@@ -148,6 +155,11 @@ async fn become_standby(
     let conninfo = directory.setting("primary_conninfo")?;
     if !is_list(&conninfo, others) {
         let remedy = "set it in postgresql.conf: all members as hosts, target_session_attrs=read-write (docs/RUNBOOK.md)";
+        if conninfo.is_empty() && was_standby {
+            let line = "was stopped by a promotion that has not ended, or has no primary_conninfo: it follows nobody until \
+                        `promote` is run again";
+            return say(out, format!("{} starts as a standby; it {line}", arguments.region));
+        }
         if conninfo.is_empty() {
             return Err(directory.fault("has no primary_conninfo, and is to be a standby", remedy));
         }

@@ -76,7 +76,8 @@ pub(super) fn proof(proof: &Proof) -> String {
             "the command given with --confirm-off has to say that the old primary is off".to_owned()
         }
         Proof::Quorum(standbys) => format!(
-            "a commit of the old primary waits for one of {}; all answer and are stopped first",
+            "a commit of the old primary waits for one of {}; all answer and are stopped first (no proof if durability was \
+             given up while they had no link to it)",
             standbys.join(", ")
         ),
         Proof::Assumed => {

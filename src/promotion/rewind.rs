@@ -17,10 +17,8 @@ use crate::postgres::DatabaseUrl;
 
 /// Takes the directory back to the primary at `source`, and leaves it marked as a standby.
 pub(super) fn rewind(directory: &DataDirectory, source: &DatabaseUrl) -> Result<(), PromotionFault> {
+    begin(directory)?;
     let aside = aside(&directory.path);
-    if !aside.exists() {
-        put_aside(&directory.path, &aside)?;
-    }
     // Recovery without a standby's mark, which `pg_rewind` runs where the server didn't end cleanly.
     directory.unmark_standby()?;
     let (conninfo, password) = source.libpq();
@@ -40,6 +38,12 @@ pub(super) fn rewind(directory: &DataDirectory, source: &DatabaseUrl) -> Result<
         )
     })?;
     put_back(&directory.path, &aside)
+}
+
+/// Puts the configuration aside, unless it lies there. From here on [`is_under_way`].
+pub(super) fn begin(directory: &DataDirectory) -> Result<(), PromotionFault> {
+    let aside = aside(&directory.path);
+    if aside.exists() { Ok(()) } else { put_aside(&directory.path, &aside) }
 }
 
 /// A former run was cut off.

@@ -16,9 +16,10 @@ use crate::domain::{
 /// For a standby to follow and to confirm.
 const COMMIT: Duration = Duration::from_mins(1);
 
-const PROMOTED: &str = "UPDATE residency.jurisdiction SET home = $3, generation = generation + 1, durability = $4, \
+/// Above what any member shows: the target itself may have lost the latest row with the old primary.
+const PROMOTED: &str = "UPDATE residency.jurisdiction SET home = $3, generation = $2 + 1, durability = $4, \
      synchronous = $5, history = history || jsonb_build_array($6::text::jsonb || jsonb_build_object('at', clock_timestamp())) \
-     WHERE name = $1 AND generation = $2 RETURNING generation";
+     WHERE name = $1 AND generation <= $2 RETURNING generation";
 const CHANGED: &str = "UPDATE residency.jurisdiction SET durability = $3, synchronous = $4 \
      WHERE name = $1 AND generation = $2 RETURNING generation";
 const ACT: &str = "INSERT INTO residency.act (kind, detail, by) \

@@ -23,14 +23,14 @@ struct Pair {
 }
 
 /// Where the internal listeners are, and the configuration that both share.
-struct Plan {
+pub struct Plan {
     east: SocketAddr,
     frankfurt: SocketAddr,
     shared: String,
 }
 
 impl Plan {
-    fn new(east_api: SocketAddr, frankfurt_api: SocketAddr, pki: &Pki) -> Self {
+    pub fn new(east_api: SocketAddr, frankfurt_api: SocketAddr, pki: &Pki) -> Self {
         let (east, frankfurt) = (vacant(), vacant());
         let shared = format!(
             "internal_tls = 'dir:{}'\n\
@@ -46,11 +46,15 @@ impl Plan {
         Self { east, frankfurt, shared }
     }
 
-    async fn start(&self, region: &str, piece: &str) -> Gateway {
+    pub fn setup(&self, region: &str) -> Setup {
         let internal = if region == "east" { self.east } else { self.frankfurt };
         let setup = Setup::bare().with(&self.shared).env("RESIDENCY_REGION", region);
         setup.write("jwks.json", &jwks([Key::usual()]).to_string());
-        setup.with(&format!("[listen]\ninternal = '{internal}'")).with(piece).start().await
+        setup.with(&format!("[listen]\ninternal = '{internal}'"))
+    }
+
+    async fn start(&self, region: &str, piece: &str) -> Gateway {
+        self.setup(region).with(piece).start().await
     }
 }
 
@@ -83,7 +87,7 @@ impl Pair {
 }
 
 /// It has heard of the other and found it alive.
-async fn healthy(gateway: &Gateway) {
+pub async fn healthy(gateway: &Gateway) {
     eventually("the regions have met", async || {
         let document = gateway.ask_admin("/health/full").await.json();
         let looked = document["checks"]

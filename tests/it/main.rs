@@ -24,6 +24,7 @@ mod identity;
 mod introspection;
 mod key_rotation;
 mod limits;
+mod moves;
 mod observe;
 mod positions;
 mod promotion;

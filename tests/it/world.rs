@@ -42,6 +42,7 @@ behaviours! {
         control::a_call_is_refused_with_all_its_faults,
         control::a_settled_subject_with_another_country_is_to_be_moved,
         control::an_identifier_is_one_subjects,
+        control::a_login_is_routed_by_its_address_from_everywhere,
         control::an_assigned_subject_without_rows_is_harmless,
         control::only_programs_of_the_region_call;
     alone:

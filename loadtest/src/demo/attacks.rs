@@ -1,4 +1,4 @@
-//! Steps four and five: a client that claims to be the gateway, and a token whose key is withdrawn.
+//! Attacks: a client that claims to be the gateway, and a token whose key is withdrawn.
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};

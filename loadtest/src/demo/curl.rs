@@ -34,12 +34,15 @@ pub(super) fn invite(world: &World, stage: &mut Stage, users: &[User], directory
     ] {
         stage.say(&format!("  {line}"));
     }
-    stage.say("\n  What the API is told about a request; a sign-up by country; health and metrics:");
+    stage.say("\n  What the API is told about a request; a sign-up by country, a login by e-mail address; health and metrics:");
     for line in [
         format!("curl -s '{singapore}/whoami?database=1' {eu}"),
         format!(
             "curl -i {singapore}/signup {json} -d '{{\"email\":\"you@example.org\",\"password\":\"a long password\",\
              \"name\":\"You\",\"billing\":{{\"country\":\"FR\"}}}}'"
+        ),
+        format!(
+            "curl -i {nuremberg}/login {json} -d '{{\"email\":\"you@example.org\",\"password\":\"a long password\"}}'"
         ),
         format!("curl -s 'http://{admin}/health/full'"),
         format!("curl -s 'http://{admin}/metrics'"),

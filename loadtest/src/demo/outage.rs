@@ -1,4 +1,4 @@
-//! Step six: every link between the EU and the rest goes silent. EU writes from outside are refused, everything else
+//! An outage: every link between the EU and the rest goes silent. EU writes from outside are refused, everything else
 //! goes on.
 use std::time::{Duration, Instant};
 

@@ -195,7 +195,8 @@ fn goals(day: &Day<'_>, checks: &mut Checks) {
         let refused: Vec<_> = day
             .asked(
                 Which { jurisdiction: Some(jurisdiction), writes: Some(true), ..elsewhere(span) },
-                from + Duration::from_millis(1),
+                // Until a gateway has noticed, a refusal may cost the way there and back.
+                span.began + DETECTED,
                 span.ended,
             )
             .collect();

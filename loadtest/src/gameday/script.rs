@@ -25,6 +25,8 @@ const ENDPOINT: Service = Service::Api(Region::EuFrankfurt, 2);
 const MOST_LAG_MS: u64 = 5_000;
 /// Between two lags.
 const CAUGHT_UP: Duration = Duration::from_millis(800);
+/// Of the load, before the first phase: pools and caches fill. Its requests count in no phase.
+const WARM_UP: Duration = Duration::from_secs(5);
 /// A region that does not come back in this time does not come back.
 const ACT_WITHIN: Duration = Duration::from_secs(90);
 
@@ -72,6 +74,7 @@ fn lost_after(said: &str) -> Option<String> {
 impl Script {
     /// All phases asked for, in turn.
     pub(super) async fn run(&self, phases: &[Phase]) {
+        sleep(WARM_UP).await;
         for &phase in phases {
             (self.say)(&format!("{}; {} requests so far", phase.name(), self.load.asked()));
             let began = self.load.now();

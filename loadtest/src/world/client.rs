@@ -1,16 +1,22 @@
-//! A plain HTTP client, as a user's: one connection a call, and the time it took.
+//! A plain HTTP client, as a user's or a program's: one connection a call, and the time it took.
 use std::{
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, response::Parts};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, pki_types::ServerName};
 use serde::de::DeserializeOwned;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -19,6 +25,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub struct Call {
     to: SocketAddr,
     request: Request<Bytes>,
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
     fault: Option<String>,
 }
 
@@ -34,7 +41,7 @@ pub struct Answer {
 
 impl Call {
     pub fn new(to: SocketAddr, method: Method, path: &str) -> Self {
-        let mut call = Self { to, request: Request::new(Bytes::new()), fault: None };
+        let mut call = Self { to, request: Request::new(Bytes::new()), tls: None, fault: None };
         *call.request.method_mut() = method;
         match path.parse() {
             Ok(uri) => *call.request.uri_mut() = uri,
@@ -66,6 +73,13 @@ impl Call {
         call
     }
 
+    /// Over TLS, to whoever proves to be `server`.
+    #[must_use]
+    pub(crate) fn secure(mut self, config: ClientConfig, server: ServerName<'static>) -> Self {
+        self.tls = Some((Arc::new(config), server));
+        self
+    }
+
     /// Sends it on a connection of its own. Any status is an answer; an error means there was none.
     pub async fn send(self) -> Result<Answer> {
         if let Some(fault) = self.fault {
@@ -76,19 +90,12 @@ impl Call {
         let exchange = async {
             let stream = TcpStream::connect(self.to).await?;
             stream.set_nodelay(true)?;
-            let (mut sender, connection) =
-                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-            let exchange = async {
-                let response = sender.send_request(self.request.map(Full::new)).await?;
-                let (head, body) = response.into_parts();
-                anyhow::Ok((head, body.collect().await?.to_bytes()))
-            };
-            // The connection has to be polled beside the exchange, and ends with it.
-            let (mut connection, mut exchange) = (Box::pin(connection), Box::pin(exchange));
-            tokio::select! {
-                biased;
-                answer = &mut exchange => answer,
-                _ = &mut connection => exchange.await,
+            match self.tls {
+                None => over(stream, self.request).await,
+                Some((config, server)) => {
+                    let stream = TlsConnector::from(config).connect(server, stream).await.context("TLS")?;
+                    over(stream, self.request).await
+                }
             }
         };
         let (head, body) = tokio::time::timeout(PATIENCE, exchange)
@@ -96,6 +103,26 @@ impl Call {
             .with_context(|| format!("{what}: no answer in {PATIENCE:?}"))?
             .with_context(|| what.clone())?;
         Ok(Answer { status: head.status, headers: head.headers, body, took: began.elapsed() })
+    }
+}
+
+/// Sends the request and takes the answer, which ends the connection.
+async fn over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    request: Request<Bytes>,
+) -> Result<(Parts, Bytes)> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let exchange = async {
+        let response = sender.send_request(request.map(Full::new)).await?;
+        let (head, body) = response.into_parts();
+        anyhow::Ok((head, body.collect().await?.to_bytes()))
+    };
+    // The connection has to be polled beside the exchange, and ends with it.
+    let (mut connection, mut exchange) = (Box::pin(connection), Box::pin(exchange));
+    tokio::select! {
+        biased;
+        answer = &mut exchange => answer,
+        _ = &mut connection => exchange.await,
     }
 }
 

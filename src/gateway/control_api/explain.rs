@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::auth::ClaimValue;
 use crate::domain::decide::{Access, Database, Decision, Entry, Location, Question, Reads, Refusal, decide};
 use crate::domain::names::RegionSet;
-use crate::domain::register::{Placed, RegisterEntry};
+use crate::domain::register::{Placed, RegisterEntry, SubjectKey};
 use crate::gateway::identify::locate;
 use crate::gateway::registrar::Row;
 use crate::gateway::settings::Settings;
@@ -19,8 +19,9 @@ pub(super) fn describe(
 ) -> Value {
     let topology = &settings.config.topology;
     let name = |jurisdiction| topology.jurisdiction_name(jurisdiction);
-    let entry =
-        settings.registers.as_deref().and_then(|registers| registers.entry(&registers.keys.subject(id)));
+    let keys = settings.registers.as_deref().map(|registers| (registers, registers.keys.subject(id)));
+    let entry = keys.as_ref().and_then(|(registers, keys)| registers.entry(keys));
+    let hashes: Vec<_> = keys.iter().flat_map(|(_, keys)| keys.iter()).map(in_hex).collect();
     let claimed = claim.map_or(ClaimValue::Missing, |claim| ClaimValue::Text(claim.to_owned()));
     let by_claim = locate(&settings.config, &claimed);
     let placed = entry.as_ref().and_then(RegisterEntry::placed);
@@ -86,6 +87,7 @@ pub(super) fn describe(
     let words = format!("{because}; a read goes {}; a write goes {}", in_words(&read), in_words(&write));
     json!({
         "at": settings.region_name(),
+        "hashes": hashes,
         "claim": match by_claim {
             Location::Jurisdiction(jurisdiction) => json!(name(jurisdiction)),
             _ => Value::Null,
@@ -96,6 +98,11 @@ pub(super) fn describe(
         "write": write,
         "explanation": words,
     })
+}
+
+/// As the register's `hash` shows, with `\x` before it, in SQL.
+fn in_hex(SubjectKey(hash): &SubjectKey) -> String {
+    format!("{:032x}", u128::from_be_bytes(*hash))
 }
 
 fn row(row: &Row) -> Value {

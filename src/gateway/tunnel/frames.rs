@@ -4,6 +4,9 @@
 //! Only lengths are read; payloads, masks and extensions are no concern here. A control frame may stand between the fragments of a
 //! message, so the end of a frame is enough.
 
+/// The opcode of a close frame.
+const CLOSE: u8 = 8;
+
 /// How far a stream of frames has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Frames {
@@ -12,6 +15,8 @@ pub struct Frames {
     have: usize,
     /// Bytes of the payload still to come.
     payload: u64,
+    /// A close frame has begun: nothing may follow it.
+    closed: bool,
 }
 
 impl Frames {
@@ -28,6 +33,7 @@ impl Frames {
             self.have += 1;
             bytes = &bytes[1..];
             if let Some(payload) = self.whole_head() {
+                self.closed |= self.head[0] & 0x0f == CLOSE;
                 (self.have, self.payload) = (0, payload);
             }
         }
@@ -36,6 +42,11 @@ impl Frames {
     /// Nothing of a frame is missing.
     pub fn is_between(&self) -> bool {
         self.have == 0 && self.payload == 0
+    }
+
+    /// A frame may follow.
+    pub fn takes_more(&self) -> bool {
+        self.is_between() && !self.closed
     }
 
     /// The length of the payload, once the head is there.
@@ -82,6 +93,17 @@ mod tests {
         }
         bytes.resize(bytes.len() + payload, 0xff);
         bytes
+    }
+
+    #[test]
+    fn nothing_follows_a_close_frame() {
+        let mut seen = Frames::default();
+        seen.pass(&frame(5, false));
+        assert!(seen.takes_more());
+        seen.pass(&[0x88, 0x02, 0x03]);
+        assert!(!seen.is_between());
+        seen.pass(&[0xe8]);
+        assert!(seen.is_between() && !seen.takes_more());
     }
 
     proptest! {

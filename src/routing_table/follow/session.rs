@@ -8,10 +8,9 @@
 //!   the answer's snapshot, and if it is older, the newer is told right behind it.
 //! - Each answer says again what its server is; one that is no primary, or stands lower than was known, changes nothing.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+mod presence;
+
+use std::time::{Duration, Instant};
 
 use tokio::{
     sync::watch,
@@ -21,11 +20,11 @@ use tokio_postgres::types::Type;
 
 use super::{
     Follower, Member,
-    handle::{Report, Stage},
+    handle::Report,
     scout::{Sightings, answer_fault, ask},
     statements::{
-        CHANGES, CHANGES_ROW, CHANNEL, CHANNEL_OUTSIDE, FORGOTTEN, HEARTBEAT, KEYS, LEAVE, LISTEN,
-        LISTEN_OUTSIDE, PAGE, PAGE_ROW, REGISTER, REPORT, Standing, row, standing,
+        CHANGES, CHANGES_ROW, CHANNEL, CHANNEL_OUTSIDE, LISTEN, LISTEN_OUTSIDE, PAGE, PAGE_ROW, Standing,
+        row, standing,
     },
 };
 use crate::{
@@ -34,8 +33,7 @@ use crate::{
     postgres::{DatabaseFault, Limits, Subscription, Told},
     routing_table::{
         cursor::{Cursor, TooLow},
-        keys::KeyKind,
-        row::{Row, RowFault, hash, uuid_text},
+        row::{Row, RowFault, hash},
         writer::{Change, RegisterLoad},
     },
 };
@@ -48,8 +46,6 @@ const PAGE_DEADLINE: Duration = Duration::from_secs(20);
 const PAGE_ROWS: i64 = 20_000;
 /// Notifications applied as one version.
 const TOLD_AT_ONCE: usize = 1024;
-/// The SQLSTATE by which a register refuses the bearer of a certificate that it lists as forgotten.
-const FORGOTTEN_CERTIFICATE: &str = "RS005";
 /// Between two notices of rows that can't be understood.
 const NOTICES: usize = 10;
 
@@ -405,100 +401,6 @@ impl<'a> Session<'a> {
         });
         self.follower.alarmed = None;
         self.follower.asks.answered(begun);
-    }
-
-    async fn know_keys(&self) -> Result<(), End> {
-        for answer in self
-            .database
-            .ask(KEYS, &[], DEADLINE)
-            .await?
-            .chunk_by(|a, b| a.get::<_, i16>(0) == b.get::<_, i16>(0))
-        {
-            let Some(kind) = answer.first().and_then(|first| KeyKind::numbered(first.get(0))) else {
-                continue;
-            };
-            let ours = self.follower.keys.of(kind);
-            if !answer.iter().any(|row| ours.ids().any(|id| id.as_str() == row.get::<_, &str>(1))) {
-                return Err(End::Keys);
-            }
-        }
-        Ok(())
-    }
-
-    /// Whose certificates the register lists as forgotten.
-    async fn know_forgotten(&self) -> Result<(), End> {
-        let mut list = BTreeSet::new();
-        for row in self.database.ask(FORGOTTEN, &[], DEADLINE).await? {
-            let text: &str = row.try_get(0).map_err(|error| self.unread(&error))?;
-            // Another spelling is no gateway's: they are registered in this one.
-            list.extend(text.parse::<Fingerprint>());
-        }
-        self.follower.forgotten.set(self.follower.settings.jurisdiction, list);
-        Ok(())
-    }
-
-    async fn register(&mut self) -> Result<(), End> {
-        let it = &self.follower.settings.gateway;
-        let shown = it.certificate.load().as_deref().copied();
-        let certificate = shown.map(|shown| shown.to_string());
-        let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 4] = [
-            (&it.name, Type::TEXT),
-            (&it.region, Type::TEXT),
-            (&it.version, Type::TEXT),
-            (&certificate, Type::TEXT),
-        ];
-        match self.database.ask(REGISTER, &parameters, DEADLINE).await {
-            Err(DatabaseFault::Refused { sqlstate, .. }) if sqlstate == FORGOTTEN_CERTIFICATE => {
-                Err(End::Forgotten)
-            }
-            Err(fault) => Err(fault.into()),
-            Ok(_) => {
-                self.shown = shown;
-                Ok(())
-            }
-        }
-    }
-
-    /// Says that this gateway is there; one that isn't known any more, or has another certificate, registers again.
-    async fn heartbeat(&mut self) -> Result<(), End> {
-        self.heard_at = clock::now();
-        let serving = self.follower.settings.gateway.serving.load(std::sync::atomic::Ordering::Relaxed);
-        let name = &self.follower.settings.gateway.name;
-        let answer =
-            self.database.ask(HEARTBEAT, &[(name, Type::TEXT), (&serving, Type::BOOL)], DEADLINE).await?;
-        let is_known = answer.first().is_some_and(|row| row.try_get(0).unwrap_or(true));
-        if is_known && self.shown == self.follower.settings.gateway.certificate.load().as_deref().copied() {
-            return Ok(());
-        }
-        self.register().await?;
-        for report in self.follower.reported.clone() {
-            self.report(report).await?;
-        }
-        Ok(())
-    }
-
-    async fn report(&mut self, report: Report) -> Result<(), End> {
-        let name = &self.follower.settings.gateway.name;
-        let attempt = i32::try_from(report.attempt).unwrap_or(i32::MAX);
-        let (held, drained) = (true, report.stage == Stage::Drained);
-        let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 5] = [
-            (name, Type::TEXT),
-            (&uuid_text(report.move_id), Type::TEXT),
-            (&attempt, Type::INT4),
-            (&held, Type::BOOL),
-            (&drained, Type::BOOL),
-        ];
-        self.database.ask(REPORT, &parameters, DEADLINE).await?;
-        Ok(())
-    }
-
-    /// Moves need not wait for this gateway any more. What can't be told is found out after `stale_after`.
-    async fn leave(&mut self) {
-        let name = &self.follower.settings.gateway.name;
-        if let Err(fault) = self.database.ask(LEAVE, &[(name, Type::TEXT)], DEADLINE).await {
-            let jurisdiction = &*self.follower.name;
-            tracing::warn!(jurisdiction, reason = %fault, "a register was not told that this gateway leaves");
-        }
     }
 
     fn unread(&self, error: &tokio_postgres::Error) -> DatabaseFault {

@@ -157,6 +157,14 @@ impl Gateway {
         status
     }
 
+    /// Starts it where it was, once it has ended.
+    pub async fn again(mut self) -> Self {
+        assert!(self.ended.is_some(), "it runs");
+        let setup = std::mem::replace(&mut self.setup, Setup::bare());
+        drop(self);
+        Self::start(setup).await
+    }
+
     /// What must be true at the end. Blocks, since a drop can't wait otherwise.
     fn finish(&mut self) {
         if self.ended.is_none() {

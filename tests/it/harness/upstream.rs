@@ -83,9 +83,13 @@ impl Upstream {
         Self::start(|mut peer| async move { while peer.mirror().await.is_some() {} })
     }
 
-    /// Every request that arrived so far, heads and bodies.
+    /// Every request that arrived so far, heads and bodies. Not what the gateway asks on its own behalf of one that is silent for
+    /// long: that names nobody it asks for.
     pub fn requests(&self) -> Vec<Seen> {
-        self.record.requests.lock().expect("nobody panicked with the record").clone()
+        let own =
+            |seen: &Seen| seen.head.start.starts_with("OPTIONS * ") && seen.head.get("forwarded").is_none();
+        let requests = self.record.requests.lock().expect("nobody panicked with the record");
+        requests.iter().filter(|seen| !own(seen)).cloned().collect()
     }
 
     /// The latest request.

@@ -4,8 +4,8 @@ use http::Method;
 use residency_loadtest::world::{Jurisdiction, Port, Region, World};
 use serde_json::{Value, json};
 
-use super::user::{PASSWORD, sent, unique};
-use crate::harness::{Answer, Ask, Pki};
+use super::user::{PASSWORD, User, sent, unique};
+use crate::harness::{Answer, Ask, Pki, eventually, holds};
 
 /// A call of the program that belongs to a region's API.
 async fn call(world: &World, at: Region, ask: &Ask) -> Answer {
@@ -99,6 +99,39 @@ pub async fn an_identifier_is_one_subjects(world: &World) {
         let answer = call(world, at, &assign(&fresh("subject"), country, &["other", &louder])).await;
         answer.expect_problem(409, "identifier-taken");
         assert_eq!(answer.json()["errors"][0]["pointer"], "/identifiers/1");
+    }
+}
+
+/// Nothing but the address says whose login it is; the registers say where that one's account is.
+pub async fn a_login_is_routed_by_its_address_from_everywhere(world: &World) {
+    for jurisdiction in Jurisdiction::ALL {
+        let user = User::new(world, Region::ApSingapore, jurisdiction).await;
+        let login = json!({"email": user.email.to_uppercase(), "password": PASSWORD});
+        for at in Region::ALL {
+            eventually(&format!("{jurisdiction} logs in at {at}"), async || {
+                let answer = sent(world.call(at, Method::POST, "/login").json(&login)).await;
+                let seen = (answer.status.as_u16(), answer.header("x-served-database").to_owned());
+                holds(seen == (200, format!("{jurisdiction}/primary")), || format!("{answer:?}"))
+            })
+            .await;
+        }
+    }
+    // An address that nobody has is answered as a wrong password is.
+    let login = json!({"email": format!("{}@example.test", fresh("nobody")), "password": PASSWORD});
+    for at in Region::ALL {
+        let answer = sent(world.call(at, Method::POST, "/login").json(&login)).await;
+        assert_eq!(answer.status.as_u16(), 401, "{answer:?}");
+        assert_eq!(
+            answer.header("residency-served-by"),
+            "us-east",
+            "the route's own jurisdiction: {answer:?}"
+        );
+    }
+    let said = call(world, Region::EuNuremberg, &Ask::new("GET /v1/table")).await.json();
+    for jurisdiction in Jurisdiction::ALL {
+        let register = &said["registers"][jurisdiction.name()];
+        assert_eq!((&register["freshness"], &register["fault"]), (&json!("fresh"), &Value::Null), "{said}");
+        assert!(register["entries"].as_u64() > Some(0), "{said}");
     }
 }
 
