@@ -164,7 +164,7 @@ fn load(us: JurisdictionId, entries: usize) -> RegisterLoad {
     load
 }
 
-/// Two rounds of SplitMix64: as evenly spread as a keyed hash.
+/// Two rounds of `SplitMix64`: as evenly spread as a keyed hash.
 fn key(number: u64) -> SubjectKey {
     let half = |seed: u64| {
         let mut mixed = number.wrapping_add(seed).wrapping_mul(0x9E37_79B9_7F4A_7C15);

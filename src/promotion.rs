@@ -58,6 +58,15 @@ struct Which {
     config: PathBuf,
 }
 
+/// What is done to a jurisdiction's cluster
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Promote(Promote),
+    #[command(subcommand)]
+    Primary(Primary),
+    Durability(SetDurability),
+}
+
 /// Make another member of a jurisdiction's cluster its primary
 #[derive(Debug, Args)]
 pub struct Promote {
@@ -153,9 +162,17 @@ enum Wanted {
     Show,
 }
 
+/// Does it, and tells the operator on `out`.
+pub fn run(command: &Command, out: &mut dyn Write) -> Result<ExitCode, PromotionFault> {
+    match command {
+        Command::Promote(promote) => promote.run(out),
+        Command::Primary(primary) => primary.run(out),
+        Command::Durability(durability) => durability.run(out),
+    }
+}
+
 impl Promote {
-    /// Does it, and tells the operator on `out`.
-    pub fn run(&self, out: &mut dyn Write) -> Result<ExitCode, PromotionFault> {
+    fn run(&self, out: &mut dyn Write) -> Result<ExitCode, PromotionFault> {
         let request = verdicts::Request {
             to: self.to.clone(),
             assume_dead: self.assume_dead,
@@ -174,7 +191,7 @@ impl Promote {
 }
 
 impl Primary {
-    pub fn run(&self, out: &mut dyn Write) -> Result<ExitCode, PromotionFault> {
+    fn run(&self, out: &mut dyn Write) -> Result<ExitCode, PromotionFault> {
         let Self::Check(check) = self;
         runtime()?.block_on(boot::check(check.which.settings()?, check, out))?;
         Ok(ExitCode::SUCCESS)
@@ -182,7 +199,7 @@ impl Primary {
 }
 
 impl SetDurability {
-    pub fn run(&self, out: &mut dyn Write) -> Result<ExitCode, PromotionFault> {
+    fn run(&self, out: &mut dyn Write) -> Result<ExitCode, PromotionFault> {
         let wanted = match self.to {
             Wanted::Show => None,
             Wanted::Async => Some(Durability::Async),

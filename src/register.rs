@@ -33,7 +33,7 @@ mod prune;
 mod status;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use fault::RegisterFault;
 

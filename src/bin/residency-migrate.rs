@@ -19,10 +19,8 @@ enum Job {
     Pki(pki::Command),
     #[command(flatten)]
     Register(register::Command),
-    Promote(promotion::Promote),
-    #[command(subcommand)]
-    Primary(promotion::Primary),
-    Durability(promotion::SetDurability),
+    #[command(flatten)]
+    Promotion(promotion::Command),
 }
 
 fn main() -> ExitCode {
@@ -30,9 +28,7 @@ fn main() -> ExitCode {
     match Arguments::parse().job {
         Job::Pki(command) => exit(pki::run(command, out)),
         Job::Register(command) => exit(register::run(command, out)),
-        Job::Promote(command) => exit(command.run(out)),
-        Job::Primary(command) => exit(command.run(out)),
-        Job::Durability(command) => exit(command.run(out)),
+        Job::Promotion(command) => exit(promotion::run(&command, out)),
     }
 }
 

@@ -176,9 +176,8 @@ impl Requirement {
     pub fn is_met_by(self, database: Option<Reached>) -> bool {
         match (self, database) {
             (Self::Nothing, _) => true,
-            (_, None) => false,
             (_, Some(reached)) if reached.is_primary => true,
-            (Self::Home, _) => false,
+            (_, None) | (Self::Home, _) => false,
             (Self::Reached(wanted), Some(Reached { at, .. })) => {
                 at.timeline >= wanted.timeline && at.lsn >= wanted.lsn
             }

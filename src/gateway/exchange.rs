@@ -180,8 +180,8 @@ async fn answer(
             Hint::Identifier(identified) => {
                 let parameter = route.as_ref().and_then(|found| found.identifier);
                 let found = by_identifier(identified, generation, &head, &mut body, parameter);
-                let (of_nobody, identifier) = Box::pin(found).await?;
-                keys = identifier;
+                let (of_nobody, found) = Box::pin(found).await?;
+                keys = found;
                 of_nobody
             }
         },

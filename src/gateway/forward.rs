@@ -3,22 +3,19 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderValue, StatusCode};
+use http::HeaderValue;
 
 use super::body::ResponseBody;
 use super::connection::Activity;
 use super::exchange::Answer;
 use super::headers;
 use super::hold::Turn;
-use super::peek::{self, Read};
 use super::position::{OwnWrites, Presented};
 use super::presence::Busy;
 use super::problem::Problem;
 use super::record::Record;
 use super::registers::Placement;
 use super::reply::Reply;
-use super::signer::Told;
 use super::worker::{Generation, Worker};
 use crate::clock;
 use crate::domain::decide::{
@@ -26,12 +23,17 @@ use crate::domain::decide::{
 };
 use crate::domain::names::{JurisdictionId, RegionSet};
 use crate::domain::position::Slot;
-use crate::domain::replay::{Answered as AskedAgain, is_safe};
 use crate::domain::upstream_groups::UpstreamGroup;
-use crate::http1::{Fields, Length, Name, RequestHead, ResponseHead};
+use crate::http1::{Fields, Name, ResponseHead};
 use crate::routing_table::SubjectKeys;
 use crate::telemetry;
-use crate::upstream::{Answered, FaultKind, Outgoing, Request, RequestBody, Response, SendFault};
+use crate::upstream::{Answered, FaultKind, Outgoing, Request, Response, SendFault};
+
+mod again;
+mod told;
+
+use again::{Kept, asks_for_replay};
+pub use told::{access_name, database_name};
 
 /// Everything that is known when a request is ready to be decided about.
 pub struct Forwarding<'a> {
@@ -63,18 +65,6 @@ pub struct Known {
 
 /// How long the registers have to answer a question about one subject.
 const REGISTER_WAIT: Duration = Duration::from_millis(500);
-
-/// A request that may have to be sent again.
-struct Kept {
-    head: Box<RequestHead>,
-    body: Bytes,
-}
-
-impl Kept {
-    fn request(&self) -> Request {
-        Request { head: self.head.clone(), body: RequestBody::full(self.body.clone()) }
-    }
-}
 
 impl<'a> Forwarding<'a> {
     pub fn new(
@@ -193,7 +183,7 @@ impl<'a> Forwarding<'a> {
     /// The same for a request that asks for an upgrade.
     pub async fn run_upgrade(&mut self, record: &mut Record, request: Request) -> Result<Answer, Problem> {
         // It has no body: all of it can be sent again.
-        let kept = Kept { head: request.head.clone(), body: Bytes::new() };
+        let kept = Kept::without_body(&request);
         let (mut outgoing, mut misdirected) = (Some(request), false);
         let mut unreachable = RegionSet::EMPTY;
         if let Some(own) = &self.own_writes {
@@ -304,85 +294,6 @@ impl<'a> Forwarding<'a> {
             && !own.is_unconcerned(response, &record.positions)
         {
             Box::pin(own.answered(permit, response, &mut record.positions, &self.generation.metrics)).await;
-        }
-    }
-
-    /// The answer may be that the request must be sent again, at the home: a read that goes to a replica.
-    fn may_be_replayed(&self, permit: &Permit, request: &Request) -> bool {
-        let is_read_elsewhere =
-            permit.database() == Some(Database::Replica) && is_safe(request.head.method.as_str());
-        let may_be_behind =
-            || self.own_writes.as_ref().is_some_and(|own| own.may_be_sent_again(self.known.access));
-        self.known.entry == Entry::Edge
-            && (is_read_elsewhere || may_be_behind() || self.may_be_misdirected(permit, request))
-    }
-
-    /// The gateway of another region, and not its API, says that it may not serve this: by a newer generation, or an older one.
-    fn is_misdirected(&self, permit: &Permit, response: &Response) -> bool {
-        permit.leaves_region()
-            && self.generation.settings.registers.is_some()
-            && !self.known.keys.is_empty()
-            && response.head.status == StatusCode::MISDIRECTED_REQUEST
-            && response.head.fields.named(headers::GENERATION).next().is_some()
-    }
-
-    /// Another gateway may know better where the subject is. Nobody waits for a body that won't be kept.
-    fn may_be_misdirected(&self, permit: &Permit, request: &Request) -> bool {
-        let most = self.generation.settings.config.limits.replay_bytes as u64;
-        let is_short = match request.head.length {
-            Length::None => true,
-            Length::Exact(bytes) => bytes <= most,
-            Length::Chunked | Length::UntilClose => false,
-        };
-        permit.leaves_region()
-            && self.generation.settings.registers.is_some()
-            && !self.known.keys.is_empty()
-            && is_short
-    }
-
-    /// A copy of the request. With more of a body than may be kept there is none, and an answer that asks for a replay is the
-    /// client's.
-    async fn keep_for_replay(&self, request: &mut Request) -> Result<Option<Box<Kept>>, Problem> {
-        let head = request.head.clone();
-        let limit = self.generation.settings.config.limits.replay_bytes;
-        Ok(match peek::read_up_to(&mut request.body, limit).await? {
-            Read::Whole(body) => Some(Box::new(Kept { head, body })),
-            Read::Part => None,
-        })
-    }
-
-    /// The API at a replica has found that the request has to write after all.
-    async fn replay(
-        &self,
-        record: &mut Record,
-        permit: &Permit,
-        kept: Box<Kept>,
-        response: Response,
-    ) -> Result<Reply, Problem> {
-        let settings = &self.generation.settings;
-        let question = self.question(RegionSet::EMPTY);
-        let asked =
-            AskedAgain { question: &question, permit, method: kept.head.method.as_str(), is_replay: false };
-        let again = match asked.replay(&settings.config.topology, &settings.liveness.load()) {
-            Err(_) => return Ok(self.reply(permit, response)),
-            Ok(Decision::Refuse(refusal)) => return Err(Problem::Refused(refusal)),
-            Ok(Decision::Hold) => return Err(Problem::Refused(Refusal::SubjectMoving)),
-            Ok(Decision::Forward(again)) => again,
-        };
-        drop(response);
-        record.access = again.access();
-        Self::note(record, &again);
-        let mut request = kept.request();
-        if again.leaves_region() {
-            request.head.fields.add(headers::REPLAY, b"home");
-        }
-        let mut outgoing = Some(request);
-        match self.send(record, &again, &mut outgoing, RegionSet::EMPTY).await {
-            Ok(response) => Ok(self.reply(&again, response)),
-            Err(fault) => {
-                self.failed(&again, fault, &outgoing, RegionSet::EMPTY)?;
-                Err(Problem::UpstreamUnavailable)
-            }
         }
     }
 
@@ -542,66 +453,6 @@ impl<'a> Forwarding<'a> {
             _ => telemetry::Decision::Local,
         };
     }
-
-    /// Tells the next one what was decided: an API gets the decision, another gateway only who sends it.
-    fn address(&self, permit: &Permit, again: bool, fields: &mut Fields) {
-        if again {
-            // What the region that took nothing was to be told.
-            fields.retain(|field| !matches!(field.name, Name::Residency | Name::Connection | Name::Upgrade));
-        }
-        let config = &self.generation.settings.config;
-        let own = config.topology.region_name(config.region);
-        if permit.leaves_region() {
-            fields.add(headers::HOP, own.as_bytes());
-            let home = self.placement.generation.0;
-            if home > 0 {
-                fields.add(headers::GENERATION, itoa::Buffer::new().format(home).as_bytes());
-            }
-            if let Some(token) = self.own_writes.as_ref().and_then(|own| own.token_for_hop()) {
-                fields.add(headers::POSITION, token.as_bytes());
-            }
-            return;
-        }
-        let told = Told {
-            served_by: own,
-            access: access_name(permit.access()),
-            jurisdiction: permit.jurisdiction().map(|found| config.topology.jurisdiction_name(found)),
-            database: permit.database().map(database_name),
-            subject: self.known.subject.as_ref().map(HeaderValue::as_bytes),
-        };
-        fields.add(headers::SERVED_BY, told.served_by.as_bytes());
-        fields.add(headers::ACCESS, told.access.as_bytes());
-        if let Some(jurisdiction) = told.jurisdiction {
-            fields.add(headers::JURISDICTION, jurisdiction.as_bytes());
-        }
-        if let Some(database) = told.database {
-            fields.add(headers::DATABASE, database.as_bytes());
-        }
-        if let Some(subject) = told.subject {
-            fields.add(headers::SUBJECT, subject);
-        }
-        if matches!(permit.basis(), Basis::Observed(_)) {
-            fields.add(headers::MODE, b"observe");
-        }
-        if let Some(signer) = &self.generation.signer {
-            fields.add(headers::SIGNATURE, signer.sign(self.worker.clock.unix_seconds(), &told).as_bytes());
-        }
-    }
-
-    /// Makes an upstream's answer fit for the client.
-    fn finish_head(&self, permit: &Permit, fields: &mut Fields) {
-        let over_hop = permit.leaves_region();
-        // The gateway of the client's connection replays; one that got the request over a hop passes the wish on.
-        let for_edge = self.known.entry == Entry::Hop;
-        headers::strip_response(fields, |name| {
-            (over_hop && name.eq_ignore_ascii_case(headers::SERVED_BY.as_bytes()))
-                || (for_edge && name.eq_ignore_ascii_case(headers::REPLAY.as_bytes()))
-        });
-        if !over_hop {
-            let topology = &self.generation.settings.config.topology;
-            fields.add(headers::SERVED_BY, topology.region_name(permit.destination()).as_bytes());
-        }
-    }
 }
 
 /// It has no end of its own, and its client opens another when it ends (HTML, server-sent events).
@@ -612,27 +463,9 @@ fn is_event_stream(response: &Response) -> bool {
         && !response.head.fields.has(Name::ContentLength)
 }
 
-fn asks_for_replay(response: &Response) -> bool {
-    response.head.fields.named(headers::REPLAY).any(|value| value.eq_ignore_ascii_case(b"home"))
-}
-
 /// An upstream that switches says to what (RFC 9110 §7.8), and that is what was asked for.
 fn grants_websocket(fields: &Fields) -> bool {
     let mut granted = fields.all(Name::Upgrade);
     granted.next().is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
         && granted.next().is_none()
-}
-
-pub const fn access_name(access: Access) -> &'static str {
-    match access {
-        Access::Read => "read",
-        Access::Write => "write",
-    }
-}
-
-pub const fn database_name(database: Database) -> &'static str {
-    match database {
-        Database::Primary => "primary",
-        Database::Replica => "replica",
-    }
 }

@@ -25,6 +25,12 @@ mod versions;
 /// Enough for a busy machine; a test that gets here has failed.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// All versions, for who needs no more of a register than that it is one.
+pub(crate) fn schema() -> String {
+    let parts = MIGRATIONS.iter().flat_map(|migration| migration.parts);
+    std::iter::once(&"CREATE SCHEMA residency;").chain(parts).copied().collect::<Vec<_>>().join("\n")
+}
+
 #[derive(Parser)]
 struct Line {
     #[command(subcommand)]

@@ -145,7 +145,9 @@ impl ForgottenFile {
     pub(super) fn save(&self, forgotten: &Forgotten) -> io::Result<()> {
         let mut text = format!("{OPENING}\n");
         for (name, list) in forgotten.names.iter().zip(&**forgotten.lists.load()) {
-            list.iter().for_each(|certificate| text.extend([&certificate.to_string(), " ", name, "\n"]));
+            for certificate in list {
+                text.extend([&certificate.to_string(), " ", name, "\n"]);
+            }
         }
         let sum = hex(digest(&SHA256, text.as_bytes()).as_ref());
         let beside = self.path.with_extension("new");

@@ -168,7 +168,9 @@ fn run(steps: Vec<Step>) {
                     assert!(load.push(key, entry));
                     model.0.insert((register, key), entry);
                 }
-                since.iter().for_each(|change| model.change(*change));
+                for change in &since {
+                    model.change(*change);
+                }
                 runtime.block_on(writer.reload(load, since));
             }
         }
@@ -261,7 +263,7 @@ async fn many_changes_are_packed_without_being_told_to() {
     };
     tokio::select! {
         () = writer.run() => panic!("it runs until dropped"),
-        done = tokio::time::timeout(std::time::Duration::from_secs(60), packed) => done.expect("packed"),
+        done = tokio::time::timeout(std::time::Duration::from_mins(1), packed) => done.expect("packed"),
     }
     let table = writer.table();
     assert!(changes.iter().all(|change| table.get(&change.key) == change.entry));

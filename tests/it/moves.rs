@@ -48,7 +48,7 @@ async fn say(gateway: &Gateway, register: &str, rows: &[Value]) {
 /// The same, without waiting.
 fn write(gateway: &Gateway, register: &str, rows: &[Value]) {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    let text = rows.iter().map(|row| format!("{row}\n")).collect::<Vec<_>>().concat();
     // In one step, and another file than before whatever the clock says.
     let draft = format!("{register}-{}", NEXT.fetch_add(1, Relaxed));
     gateway.setup.write(&draft, &text);

@@ -49,8 +49,8 @@ fn given(answer: &Answer) -> String {
     answer.head.get(TOKEN).unwrap_or_default().to_owned()
 }
 
-async fn counted(gateway: &Gateway, name: &str, label: (&str, &str)) -> f64 {
-    gateway.metrics().await.value(&format!("residency_position_{name}_total"), &[label])
+async fn counted(gateway: &Gateway, name: &str, label: (&str, &str)) -> u64 {
+    gateway.metrics().await.value(&format!("residency_position_{name}_total"), &[label]) as u64
 }
 
 #[tokio::test]
@@ -64,12 +64,12 @@ async fn an_api_may_say_the_position_itself() {
         answer.head.get("set-cookie").map(str::to_owned),
         Some(format!("residency_position={token}; Path=/; Max-Age=60; HttpOnly; SameSite=Lax"))
     );
-    assert_eq!(counted(&gateway, "writes", ("outcome", "api")).await, 1.0);
+    assert_eq!(counted(&gateway, "writes", ("outcome", "api")).await, 1);
     // Garbled it is as if it had said nothing, and nobody else can say it here.
     let answer = gateway.send(&ask("POST /garbled")).await;
     assert!(!given(&answer).is_empty() && given(&answer) != token, "{answer:?}");
-    assert_eq!(counted(&gateway, "faults", ("fault", "api")).await, 1.0);
-    assert_eq!(counted(&gateway, "writes", ("outcome", "unknown")).await, 1.0);
+    assert_eq!(counted(&gateway, "faults", ("fault", "api")).await, 1);
+    assert_eq!(counted(&gateway, "writes", ("outcome", "unknown")).await, 1);
     // What only gateways say to each other is no API's to say.
     let answer = gateway.send(&ask("GET /forged")).await;
     answer.expect_ok();
@@ -107,7 +107,7 @@ async fn what_no_position_covers_pins() {
         let answer = gateway.send(&ask(&format!("POST {path}"))).await;
         assert_eq!(answer.status(), status, "{path}");
         assert!(!given(&answer).is_empty(), "{path}: {answer:?}");
-        assert_eq!(counted(&gateway, "writes", ("outcome", outcome)).await, 1.0, "{path}");
+        assert_eq!(counted(&gateway, "writes", ("outcome", outcome)).await, 1, "{path}");
     }
     // Nothing was written, or it was only read.
     for start in ["POST /refused", "GET /read", "GET /streamed"] {

@@ -7,6 +7,7 @@
 mod control;
 mod databases;
 mod gateways;
+mod moves;
 mod outages;
 mod positions;
 mod promotion;
@@ -59,6 +60,8 @@ behaviours! {
         positions::a_replica_that_hears_nothing_is_not_read_by_who_has_written,
         gateways::a_forgotten_gateway_is_let_in_nowhere_and_serves_nobody_there,
         control::a_jurisdiction_is_closed_to_writes_and_opened_as_an_act,
+        moves::every_gateway_reports_held_and_then_drained,
+        moves::a_gateway_with_other_keys_than_the_registers_does_not_start,
         outages::a_home_that_is_away_is_a_warning_elsewhere,
         outages::with_all_of_the_eu_cut_off_its_data_stays_there,
         outages::a_region_that_goes_silent_is_not_waited_for,

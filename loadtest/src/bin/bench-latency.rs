@@ -49,10 +49,10 @@ async fn main() -> Result<ExitCode> {
         rounds: arguments.rounds,
     };
     let began = Instant::now();
-    let report = latency::run(&options, move |line| {
+    let report = Box::pin(latency::run(&options, move |line| {
         // Progress that nobody can read is no reason to stop.
         let _ = writeln!(stderr(), "[{:6.1} s] {line}", began.elapsed().as_secs_f64());
-    })
+    }))
     .await?;
     let (json, svg) = (directory.join("latency.json"), directory.join("latency.svg"));
     write_json(&json, &report)?;

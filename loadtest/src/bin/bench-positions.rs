@@ -41,7 +41,7 @@ async fn main() -> Result<ExitCode> {
         // Progress that nobody can read is no reason to stop.
         let _ = writeln!(stderr(), "[{:6.1} s] {line}", began.elapsed().as_secs_f64());
     });
-    let report = LocalSet::new().run_until(run).await?;
+    let report = Box::pin(LocalSet::new().run_until(run)).await?;
     let path = target.join("bench/positions.json");
     write_json(&path, &report)?;
     let mut out = stdout().lock();

@@ -53,10 +53,10 @@ async fn main() -> Result<ExitCode> {
         subjects,
     };
     let began = Instant::now();
-    let report = oracle::run(&options, move |line| {
+    let report = Box::pin(oracle::run(&options, move |line| {
         // Progress that nobody can read is no reason to stop.
         let _ = writeln!(stderr(), "[{:6.1} s] {line}", began.elapsed().as_secs_f64());
-    })
+    }))
     .await?;
     let path = target.join("oracle/report.json");
     write_json(&path, &report)?;

@@ -223,14 +223,17 @@ impl Arrival {
     fn detail(&self) -> String {
         let after: Vec<_> =
             self.after.iter().map(|(from, after)| format!("{from} {} ms", after.as_millis())).collect();
-        let mut text = format!("{} requests; all there that began after: {}", self.probes, after.join(", "));
+        let mut parts = vec![
+            format!("{} requests", self.probes),
+            format!("all there that began after: {}", after.join(", ")),
+        ];
         if !self.late.is_empty() {
-            text += &format!("; never from {:?}", self.late);
+            parts.push(format!("never from {:?}", self.late));
         }
         if !self.strange.is_empty() {
-            text += &format!("; failed: {}", self.strange.join(", "));
+            parts.push(format!("failed: {}", self.strange.join(", ")));
         }
-        text
+        parts.join("; ")
     }
 }
 

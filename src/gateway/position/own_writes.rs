@@ -164,7 +164,7 @@ impl OwnWrites {
         let (memory, slot) = (&self.place().memory, self.facts.slot);
         let in_flight = slot.filter(|_| !permit.leaves_region()).map(|slot| memory.set_out(slot));
         let pin = self.seal(&self.pin());
-        trace.write = Some(WriteUnderWay::new(Arc::clone(memory), slot, in_flight, pin));
+        trace.write = Some(Box::new(WriteUnderWay::new(Arc::clone(memory), slot, in_flight, pin)));
     }
 
     /// An answer that has nothing to do with positions: most reads'.

@@ -94,8 +94,8 @@ impl WriteUnderWay {
         slot: Option<Slot>,
         in_flight: Option<InFlight>,
         pin: String,
-    ) -> Box<Self> {
-        Box::new(Self { memory, slot, in_flight, is_answered: false, pin })
+    ) -> Self {
+        Self { memory, slot, in_flight, is_answered: false, pin }
     }
 
     pub(super) fn answered(&mut self) {

@@ -80,7 +80,7 @@ mod tests {
         match payload {
             0..=125 => bytes.push(mask | payload as u8),
             126..=65_535 => {
-                bytes.push(mask | 126);
+                bytes.push(mask | 0x7e);
                 bytes.extend_from_slice(&(payload as u16).to_be_bytes());
             }
             _ => {

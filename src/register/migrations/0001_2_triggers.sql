@@ -20,8 +20,10 @@ BEGIN
         IF NEW.deleted <> OLD.deleted AND NEW.generation = OLD.generation THEN
             NEW.generation := OLD.generation + 1;
         END IF;
-        -- Who stands outside has seen it since it was false, and would not see it go.
-        NEW.claim_answers := NEW.claim_answers AND OLD.claim_answers;
+        -- Who stands outside has seen it since it was false, and would not see it go. And an entry that was given another state or
+        -- generation says what no claim does, whoever did it.
+        NEW.claim_answers := NEW.claim_answers AND OLD.claim_answers
+            AND (NEW.deleted <> OLD.deleted OR (NEW.state, NEW.generation) = (OLD.state, OLD.generation));
     END IF;
     NEW.changed := pg_current_xact_id();
     NEW.changed_at := clock_timestamp();

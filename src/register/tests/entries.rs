@@ -327,17 +327,19 @@ async fn nothing_of_a_subject_is_told_outside_before_others_have_to_know_of_it()
     let databases = Databases::with_schema().await;
     let config: tokio_postgres::Config = databases.url("app", "us").parse().expect("a URL");
     let (client, mut connection) = config.connect(NoTls).await.expect("it answers");
-    let (sender, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let (sender, mut told) = tokio::sync::mpsc::channel(64);
     tokio::spawn(async move {
         let mut messages = futures_util::stream::poll_fn(move |context| connection.poll_message(context));
         while let Some(Ok(message)) = messages.next().await {
-            if let AsyncMessage::Notification(told) = message {
-                let _ = sender.send(told.payload().to_owned());
+            if let AsyncMessage::Notification(told) = message
+                && sender.send(told.payload().to_owned()).await.is_err()
+            {
+                return;
             }
         }
     });
     client.batch_execute("LISTEN residency_register_outside").await.expect("it may");
-    let told_so_far = async |told: &mut tokio::sync::mpsc::UnboundedReceiver<String>| {
+    let told_so_far = async |told: &mut tokio::sync::mpsc::Receiver<String>| {
         // In the order of commits: what was to come has come before this.
         client.batch_execute("NOTIFY residency_register_outside, 'end'").await.expect("it may");
         let mut payloads = Vec::new();
@@ -403,4 +405,15 @@ async fn what_commits_late_is_not_missed_by_a_cursor() {
     assert_eq!(text(&follower, outside).await, "0");
     assign(&early, 2, &[102]).await.expect("its own");
     assert_eq!(text(&follower, outside).await, "1");
+    // What somebody changed by hand says more than the claim, whether or not they thought of it.
+    let owner = databases.client("app", "us").await;
+    for (subject, change) in [(1, "state = 'gone', generation = 2"), (3, "generation = 2")] {
+        assign(&early, subject, &[]).await.expect("free, or its own");
+        let row = hexadecimal(&hash(subject));
+        let by_hand = format!("UPDATE residency.register SET {change} WHERE hash = decode('{row}', 'hex')");
+        assert_eq!(owner.execute(&by_hand, &[]).await.expect("the owner may"), 1);
+        let claimed =
+            format!("SELECT claim_answers FROM residency.register WHERE hash = decode('{row}', 'hex')");
+        assert_eq!(text(&follower, &claimed).await, "false", "{change}");
+    }
 }

@@ -16,6 +16,8 @@ use crate::postgres::{DatabaseFault, Limits, Subscription};
 /// What is known of each member, in the order of the configuration; `None`: it doesn't answer.
 pub(super) type Sightings = Vec<Option<Standing>>;
 
+/// For a connection: five round trips and a password's work, to the other side of the world.
+const CONNECT: Duration = Duration::from_secs(3);
 /// For each answer.
 const DEADLINE: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -46,7 +48,7 @@ async fn look(
     sightings: &watch::Sender<Sightings>,
     pause: &mut Duration,
 ) -> DatabaseFault {
-    let limits = Limits { connect_timeout: DEADLINE, ..Limits::default() };
+    let limits = Limits { connect_timeout: CONNECT, ..Limits::default() };
     let session = match Subscription::connect(&member.url, limits).await {
         Ok(session) => session,
         Err(fault) => return fault,

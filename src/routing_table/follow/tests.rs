@@ -14,6 +14,7 @@ use crate::{
         secret::Secret,
     },
     postgres::tests::cluster::Server,
+    register,
     routing_table::snapshot::Progress,
 };
 
@@ -22,8 +23,6 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// So long that a test in which only a poll could have told has failed.
 const NEVER: Duration = Duration::from_hours(1);
 const SOON: Duration = Duration::from_millis(50);
-
-const SCHEMA: &str = include_str!("tests/register.sql");
 
 fn keys() -> RegisterKeys {
     let (subjects, identifiers) =
@@ -39,18 +38,25 @@ fn bytea(key: SubjectKey) -> String {
     format!("'\\x{}'::bytea", hex(&key.0))
 }
 
+/// Under which subjects are hashed here.
+fn key_id() -> String {
+    keys().subjects.current().id().to_string()
+}
+
 /// A primary with an empty register of `us`.
 async fn register() -> Server {
     let primary = Server::primary("max_connections = 40").await;
-    let insert = "INSERT INTO residency.jurisdiction VALUES ('us', 'us-east', 1)";
-    primary.sql(&[SCHEMA, insert]).await;
+    let insert = "INSERT INTO residency.jurisdiction (name, home, generation, durability) \
+         VALUES ('us', 'us-east', 1, 'async')";
+    let key = format!("INSERT INTO residency.register_key VALUES (1, '{}', true)", key_id());
+    primary.sql(&[&register::tests::schema(), insert, &key]).await;
     primary
 }
 
 async fn put(client: &tokio_postgres::Client, subject: u32, state: &str, generation: u64) {
-    let row = format!("({}, '{state}', {generation})", bytea(key(subject)));
+    let row = format!("({}, 1, '{}', '{state}', {generation})", bytea(key(subject)), key_id());
     let sql = format!(
-        "INSERT INTO residency.register (hash, state, generation) VALUES {row} \
+        "INSERT INTO residency.register (hash, kind, key_id, state, generation) VALUES {row} \
          ON CONFLICT (hash) DO UPDATE SET state = excluded.state, generation = excluded.generation"
     );
     client.batch_execute(&sql).await.expect("a valid row");
@@ -335,12 +341,14 @@ async fn a_lower_generation_or_timeline_than_known_is_refused() {
     }
 
     // One that sinks while it is followed.
+    primary.sql(&["UPDATE residency.jurisdiction SET generation = 2"]).await;
     let following = Following::new(&[&primary], SOON);
     following.followed().await;
-    primary.sql(&["UPDATE residency.jurisdiction SET generation = 0"]).await;
+    let restored = "UPDATE residency.jurisdiction SET generation = 1";
+    primary.sql(&["ALTER TABLE residency.jurisdiction DISABLE TRIGGER before_write", restored]).await;
     put(&primary.session().await, 2, "home", 1).await;
     following.seen("refused", |view| view.fault.is_some() && view.region.is_none()).await;
-    primary.sql(&["UPDATE residency.jurisdiction SET generation = 1"]).await;
+    primary.sql(&["UPDATE residency.jurisdiction SET generation = 2"]).await;
     following.followed().await;
     following.until("there", |it| it.generation(2) == Some(1)).await;
     following.stopped().await;
@@ -377,7 +385,7 @@ async fn a_gateway_registers_reports_and_leaves() {
     for stage in [Stage::Held, Stage::Drained] {
         following.handle.report(Report { move_id: MoveId(10), attempt: 2, stage }).expect("room");
     }
-    let drained = "SELECT count(*) FROM residency.gateway_report WHERE drained AND attempt = 2 \
+    let drained = "SELECT count(*) FROM residency.gateway_report WHERE drained_at IS NOT NULL AND attempt = 2 \
          AND move_id = '00000000-0000-0000-0000-00000000000a'";
     while asked(drained).await != 1 {
         assert!(start.elapsed() < PATIENCE, "never drained");
@@ -405,7 +413,9 @@ async fn a_forgotten_gateway_learns_so_and_comes_back_with_another_certificate()
     let following = Following::beginning(vec![primary.url("postgres")], SOON, begin);
     following.followed().await;
     let forget = async |one: Fingerprint| {
-        let insert = format!("INSERT INTO residency.forgotten_certificate VALUES ('{one}')");
+        let insert = format!(
+            "INSERT INTO residency.forgotten_certificate (certificate, gateway, by) VALUES ('{one}', 'g', 'me')"
+        );
         client.batch_execute(&insert).await.expect("valid");
     };
     let known_by = async |wanted: Fingerprint| {
@@ -418,7 +428,12 @@ async fn a_forgotten_gateway_learns_so_and_comes_back_with_another_certificate()
     known_by(first).await;
     // Another gateway's, and one in a spelling that is no gateway's.
     forget(other).await;
-    client.batch_execute("INSERT INTO residency.forgotten_certificate VALUES ('AB')").await.expect("valid");
+    client
+        .batch_execute(
+            "INSERT INTO residency.forgotten_certificate (certificate, gateway, by) VALUES ('AB', 'g', 'me')",
+        )
+        .await
+        .expect("valid");
     following.until("listed", |it| it.forgotten.contains(&other)).await;
     assert!(!following.handle.view().forgotten);
 
@@ -478,7 +493,7 @@ async fn outside_only_what_is_told_outside_is_heard() {
 #[tokio::test]
 async fn keys_that_the_register_does_not_know_are_found_at_once() {
     let primary = register().await;
-    let foreign = "INSERT INTO residency.register_key VALUES (1, '00000000', true)";
+    let foreign = "UPDATE residency.register_key SET key_id = '00000000'";
     primary.sql(&[foreign]).await;
     let following = Following::new(&[&primary], SOON);
     let view = following.seen("refused", |view| view.keys_differ).await;
@@ -488,8 +503,7 @@ async fn keys_that_the_register_does_not_know_are_found_at_once() {
             it.counted(r#"residency_register_alarms_total{alarm="keys",jurisdiction="us"} 1"#)
         })
         .await;
-    let ours =
-        format!("INSERT INTO residency.register_key VALUES (1, '{}', false)", keys().subjects.current().id());
+    let ours = format!("INSERT INTO residency.register_key VALUES (1, '{}', false)", key_id());
     primary.sql(&[&ours]).await;
     assert!(!following.followed().await.keys_differ);
     following.stopped().await;
@@ -522,9 +536,12 @@ async fn a_row_of_an_unknown_jurisdiction_refuses_its_subject_and_nothing_else()
 async fn a_large_register_is_loaded_page_by_page_while_it_changes() {
     let primary = register().await;
     let client = primary.session().await;
-    let fill = "INSERT INTO residency.register (hash, state, generation, claim_answers) \
-         SELECT decode(md5(n::text), 'hex'), 'home', 1, n % 10 <> 0 FROM generate_series(1, 50000) AS n";
-    client.batch_execute(fill).await.expect("valid");
+    let fill = format!(
+        "INSERT INTO residency.register (hash, kind, key_id, state, generation, claim_answers) \
+         SELECT decode(md5(n::text), 'hex'), 1, '{}', 'home', 1, n % 10 <> 0 FROM generate_series(1, 50000) AS n",
+        key_id()
+    );
+    client.batch_execute(&fill).await.expect("valid");
     let urls = || vec![primary.url("postgres")];
     let inside = Following::beginning(urls(), NEVER, Begin::default());
     let outside = Following::beginning(urls(), NEVER, Begin { outside: true, ..Begin::default() });

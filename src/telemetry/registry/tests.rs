@@ -271,13 +271,19 @@ fn every_counter_lands_under_its_own_name() {
     worker.token_fault(77);
     worker.unlawful_observed(Some(1));
     let mut samples = scrape(&metrics);
-    samples.retain(|series, value| value != "0" && series.starts_with("residency_"));
+    samples.retain(|series, value| value != "0" && !series.contains("_bucket{"));
+    samples.retain(|series, _| series.starts_with("residency_"));
     let lines: Vec<String> = samples.iter().map(|(series, value)| format!("{series} {value}")).collect();
     insta::assert_snapshot!(lines.join("\n"), @r#"
     residency_build_info{version="1.2.3"} 1
     residency_downstream_connections_accepted_total 2
     residency_downstream_connections_active 1
     residency_downstream_connections_closed_total 1
+    residency_hold_duration_seconds_count 1
+    residency_hold_duration_seconds_sum 0.003
+    residency_holds_total{outcome="full"} 1
+    residency_holds_total{outcome="released"} 1
+    residency_holds_waiting 1
     residency_tls_handshakes_total{result="failed"} 1
     residency_tls_handshakes_total{result="ok"} 2
     residency_tls_sessions_total{version="1.2",handshake="full"} 1

@@ -172,9 +172,9 @@ async fn a_client_that_goes_away_frees_its_place() {
         waiting(&gateway, 1).await;
         gateway.send(&bodiless).await.expect_problem(503, "subject-moving");
         if count == 2 {
-            wire.reset()
+            wire.reset();
         } else {
-            drop(wire)
+            drop(wire);
         }
         waiting(&gateway, 0).await;
         assert!((ended(&gateway, "gone").await - f64::from(count)).abs() < 1e-9);

@@ -25,8 +25,8 @@ pub async fn a_forgotten_gateway_is_let_in_nowhere_and_serves_nobody_there(world
     let american = User::new(world, at, Jurisdiction::Us).await;
     let pki = Pki::at(world.directory(at).join("gateway/pki"));
     let leaf = &certificates(&pki.path().join("ap-singapore.crt"))[0];
-    let own: String =
-        digest::digest(&digest::SHA256, leaf).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = digest::digest(&digest::SHA256, leaf);
+    let own = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     let sql = world.sql(home, Jurisdiction::Eu).await.expect("a session");
     let known = "SELECT name, certificate FROM residency.gateway WHERE region = 'ap-singapore'";
     let row = sql.query_one(known, &[]).await.expect("it has registered");

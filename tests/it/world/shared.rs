@@ -9,7 +9,7 @@ use http::Method;
 use residency_loadtest::world::{Call, Jurisdiction, Port, Region, World, WorldBuilder};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::harness::{eventually, holds};
+use crate::harness::{Metrics, eventually, holds};
 
 static WORLD: RwLock<Option<World>> = RwLock::new(None);
 static ENDED: AtomicUsize = AtomicUsize::new(0);
@@ -78,6 +78,13 @@ pub async fn health_becomes(
         Ok(document["checks"].clone())
     })
     .await
+}
+
+/// One of a region's gateway's metrics, over all its labels.
+pub async fn metric(world: &World, region: Region, name: &str) -> f64 {
+    let call = Call::new(world.address(region, Port::GatewayAdmin), Method::GET, "/metrics");
+    let answer = call.send().await.expect("the admin listener answers");
+    Metrics::parse(std::str::from_utf8(&answer.body).expect("UTF-8")).value(name, &[])
 }
 
 fn start() {

@@ -1,61 +1,33 @@
-//! What a register and this gateway know of each other: its keys, whom it has forgotten, that this gateway is there, and what it
-//! has done for moves.
+//! What a register knows of this gateway: that it is there, by which certificate, and what it has done for moves.
+//!
+//! Invariants
+//! - A register that has lost sight of this gateway, or knows it by another certificate, is told everything again.
+//! - A certificate that the register lists as forgotten ends the session.
 
-use std::collections::BTreeSet;
+use tokio_postgres::types::{ToSql, Type};
 
-use tokio_postgres::types::Type;
-
-use super::super::{
-    handle::{Report, Stage},
-    statements::{FORGOTTEN, HEARTBEAT, KEYS, LEAVE, REGISTER, REPORT},
-};
 use super::{DEADLINE, End, Session};
 use crate::{
     clock,
-    domain::fingerprint::Fingerprint,
     postgres::DatabaseFault,
-    routing_table::{keys::KeyKind, row::uuid_text},
+    routing_table::{
+        follow::{
+            handle::{Report, Stage},
+            statements::{HEARTBEAT, LEAVE, REGISTER, REPORT},
+        },
+        row::uuid_text,
+    },
 };
 
 /// The SQLSTATE by which a register refuses the bearer of a certificate that it lists as forgotten.
 const FORGOTTEN_CERTIFICATE: &str = "RS005";
 
 impl Session<'_> {
-    pub(super) async fn know_keys(&self) -> Result<(), End> {
-        for answer in self
-            .database
-            .ask(KEYS, &[], DEADLINE)
-            .await?
-            .chunk_by(|a, b| a.get::<_, i16>(0) == b.get::<_, i16>(0))
-        {
-            let Some(kind) = answer.first().and_then(|first| KeyKind::numbered(first.get(0))) else {
-                continue;
-            };
-            let ours = self.follower.keys.of(kind);
-            if !answer.iter().any(|row| ours.ids().any(|id| id.as_str() == row.get::<_, &str>(1))) {
-                return Err(End::Keys);
-            }
-        }
-        Ok(())
-    }
-
-    /// Whose certificates the register lists as forgotten.
-    pub(super) async fn know_forgotten(&self) -> Result<(), End> {
-        let mut list = BTreeSet::new();
-        for row in self.database.ask(FORGOTTEN, &[], DEADLINE).await? {
-            let text: &str = row.try_get(0).map_err(|error| self.unread(&error))?;
-            // Another spelling is no gateway's: they are registered in this one.
-            list.extend(text.parse::<Fingerprint>());
-        }
-        self.follower.forgotten.set(self.follower.settings.jurisdiction, list);
-        Ok(())
-    }
-
     pub(super) async fn register(&mut self) -> Result<(), End> {
         let it = &self.follower.settings.gateway;
         let shown = it.certificate.load().as_deref().copied();
         let certificate = shown.map(|shown| shown.to_string());
-        let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 4] = [
+        let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
             (&it.name, Type::TEXT),
             (&it.region, Type::TEXT),
             (&it.version, Type::TEXT),
@@ -95,7 +67,7 @@ impl Session<'_> {
         let name = &self.follower.settings.gateway.name;
         let attempt = i32::try_from(report.attempt).unwrap_or(i32::MAX);
         let (held, drained) = (true, report.stage == Stage::Drained);
-        let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 5] = [
+        let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
             (name, Type::TEXT),
             (&uuid_text(report.move_id), Type::TEXT),
             (&attempt, Type::INT4),
