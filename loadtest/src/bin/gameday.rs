@@ -49,10 +49,10 @@ async fn main() -> Result<ExitCode> {
             phases: Phase::ALL.into_iter().filter(wanted).collect(),
         };
         let began = Instant::now();
-        let report = gameday::run(&options, move |line| {
+        let report = Box::pin(gameday::run(&options, move |line| {
             // Progress that nobody can read is no reason to stop.
             let _ = writeln!(stderr(), "[{:6.1} s] {line}", began.elapsed().as_secs_f64());
-        })
+        }))
         .await?;
         write_json(&path, &report)?;
         writeln!(stdout().lock(), "{}\nWritten to {}", report.text(), path.display())?;

@@ -8,10 +8,9 @@
 //!   the answer's snapshot, and if it is older, the newer is told right behind it.
 //! - Each answer says again what its server is; one that is no primary, or stands lower than was known, changes nothing.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+mod presence;
+
+use std::time::{Duration, Instant};
 
 use tokio::{
     sync::watch,
@@ -24,8 +23,8 @@ use super::{
     handle::Report,
     scout::{Sightings, answer_fault, ask},
     statements::{
-        CHANGES, CHANGES_ROW, CHANNEL, CHANNEL_OUTSIDE, FORGOTTEN, KEYS, LISTEN, LISTEN_OUTSIDE, PAGE,
-        PAGE_ROW, Standing, row, standing,
+        CHANGES, CHANGES_ROW, CHANNEL, CHANNEL_OUTSIDE, LISTEN, LISTEN_OUTSIDE, PAGE, PAGE_ROW, Standing,
+        row, standing,
     },
 };
 use crate::{
@@ -34,16 +33,10 @@ use crate::{
     postgres::{DatabaseFault, Limits, Subscription, Told},
     routing_table::{
         cursor::{Cursor, TooLow},
-        keys::KeyKind,
         row::{Row, RowFault, hash},
         writer::{Change, RegisterLoad},
     },
 };
-
-mod registered;
-
-/// For a connection, as a scout's.
-const CONNECT: Duration = Duration::from_secs(3);
 
 /// Of each statement that looks at few rows.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -102,7 +95,7 @@ impl<'a> Session<'a> {
         member: &Member,
     ) -> Result<Self, End> {
         let limits =
-            Limits { connect_timeout: CONNECT, statement_timeout: PAGE_DEADLINE, ..Limits::default() };
+            Limits { connect_timeout: DEADLINE, statement_timeout: PAGE_DEADLINE, ..Limits::default() };
         let database = Subscription::connect(&member.url, limits).await?;
         let listen = if follower.settings.outside { LISTEN_OUTSIDE } else { LISTEN };
         database.run(listen, DEADLINE).await?;
@@ -408,36 +401,6 @@ impl<'a> Session<'a> {
         });
         self.follower.alarmed = None;
         self.follower.asks.answered(begun);
-    }
-
-    async fn know_keys(&self) -> Result<(), End> {
-        for answer in self
-            .database
-            .ask(KEYS, &[], DEADLINE)
-            .await?
-            .chunk_by(|a, b| a.get::<_, i16>(0) == b.get::<_, i16>(0))
-        {
-            let Some(kind) = answer.first().and_then(|first| KeyKind::numbered(first.get(0))) else {
-                continue;
-            };
-            let ours = self.follower.keys.of(kind);
-            if !answer.iter().any(|row| ours.ids().any(|id| id.as_str() == row.get::<_, &str>(1))) {
-                return Err(End::Keys);
-            }
-        }
-        Ok(())
-    }
-
-    /// Whose certificates the register lists as forgotten.
-    async fn know_forgotten(&self) -> Result<(), End> {
-        let mut list = BTreeSet::new();
-        for row in self.database.ask(FORGOTTEN, &[], DEADLINE).await? {
-            let text: &str = row.try_get(0).map_err(|error| self.unread(&error))?;
-            // Another spelling is no gateway's: they are registered in this one.
-            list.extend(text.parse::<Fingerprint>());
-        }
-        self.follower.forgotten.set(self.follower.settings.jurisdiction, list);
-        Ok(())
     }
 
     fn unread(&self, error: &tokio_postgres::Error) -> DatabaseFault {

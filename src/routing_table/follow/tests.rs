@@ -552,7 +552,11 @@ async fn a_large_register_is_loaded_page_by_page_while_it_changes() {
     inside.refreshed().await;
     outside.refreshed().await;
     assert_eq!(inside.writer.table().len(), 50_000);
-    assert_eq!(outside.writer.table().len(), 5_000);
+    // Whose generation was raised has moved since: no claim answers for it any more.
+    let told = "SELECT count(*) FROM residency.register WHERE NOT claim_answers";
+    let told: i64 = client.query_one(told, &[]).await.expect("valid").get(0);
+    assert!(told > 5_000);
+    assert_eq!(i64::try_from(outside.writer.table().len()).ok(), Some(told));
     for row in client
         .query("SELECT hash, generation, claim_answers FROM residency.register", &[])
         .await
