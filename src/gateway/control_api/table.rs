@@ -5,42 +5,8 @@ use serde_json::{Value, json};
 use crate::clock;
 use crate::config::RegisterSource;
 use crate::domain::decide::Refusal;
-use crate::domain::names::JurisdictionId;
-use crate::gateway::registers::Registers;
 use crate::gateway::settings::Settings;
 use crate::routing_table::{Freshness, RegisterHandle};
-
-/// How a register is followed. Identifiers of clusters are words: programs read numbers as fractions.
-fn followed(
-    registers: &Registers,
-    jurisdiction: JurisdictionId,
-    handle: &RegisterHandle,
-) -> serde_json::Map<String, Value> {
-    let (now, view) = (clock::now(), handle.view());
-    let cursor = view.cursor.map(|cursor| {
-        json!({
-            "system_identifier": cursor.source.system_identifier.to_string(),
-            "timeline": cursor.source.timeline.0,
-            "xmin": cursor.xmin,
-        })
-    });
-    let known =
-        view.height.map(|height| json!({ "generation": height.generation.0, "timeline": height.timeline.0 }));
-    let said = json!({
-        "followed_in": view.region.as_deref(),
-        "staleness_s": handle.staleness(now).map(|staleness| staleness.as_millis() as f64 / 1000.0),
-        "stale": handle.freshness(now) == Freshness::Stale,
-        "cursor": cursor,
-        "highest_known": known,
-        "fault": view.fault.as_deref(),
-        "alarm": view.alarm,
-        "refused": registers.refusal(jurisdiction).map(Refusal::code),
-    });
-    match said {
-        Value::Object(said) => said,
-        _ => unreachable!("it is written as an object above"),
-    }
-}
 
 pub(super) fn describe(settings: &Settings) -> Value {
     let topology = &settings.config.topology;
@@ -56,7 +22,7 @@ pub(super) fn describe(settings: &Settings) -> Value {
                 Some(RegisterSource::File(_)) => "file",
                 Some(RegisterSource::None) | None => "none",
             };
-            let mut said = json!({
+            let said = json!({
                 "source": source,
                 "entries": table.rows_of(jurisdiction),
                 "home": topology.region_name(live.home),
@@ -64,11 +30,11 @@ pub(super) fn describe(settings: &Settings) -> Value {
                 "read_only": live.read_only,
                 "writable": live.writable,
             });
-            if let Some(registers) = &settings.registers
-                && let (Some(handle), Value::Object(said)) = (registers.handle(jurisdiction), &mut said)
-            {
-                said.extend(followed(registers, jurisdiction, handle));
-            }
+            let followed = settings.registers.as_ref().and_then(|registers| {
+                let refused = registers.refusal(jurisdiction);
+                registers.handle(jurisdiction).map(|handle| following(handle, refused))
+            });
+            let said = followed.map_or(said.clone(), |followed| joined(said, followed));
             (topology.jurisdiction_name(jurisdiction).to_owned(), said)
         })
         .collect();
@@ -93,4 +59,31 @@ pub(super) fn describe(settings: &Settings) -> Value {
         "registers": registers,
         "moves": moves,
     })
+}
+
+/// How one register is followed. An unknown age is null, not zero.
+fn following(handle: &RegisterHandle, refused: Option<Refusal>) -> Value {
+    let now = clock::now();
+    let view = handle.view();
+    json!({
+        "followed_at": view.region.as_deref(),
+        "age_ms": view.current_at.map(|at| clock::millis(now.saturating_duration_since(at))),
+        "freshness": match handle.freshness(now) {
+            Freshness::Stale => "stale",
+            Freshness::Fresh => "fresh",
+        },
+        "cursor": view.cursor,
+        "height": view.height,
+        "alarm": view.alarm,
+        "refused": refused.map(Refusal::code),
+        "fault": view.fault.as_deref(),
+        "keys_differ": view.keys_differ,
+    })
+}
+
+fn joined(mut one: Value, other: Value) -> Value {
+    if let (Value::Object(one), Value::Object(other)) = (&mut one, other) {
+        one.extend(other);
+    }
+    one
 }
