@@ -49,10 +49,20 @@ async fn configure(world: &World, change: impl Fn(String) -> String) {
 
 /// A user of `us` whom all replicas know, and all of these paused from now on.
 async fn paused(world: &World) -> (User, Vec<Sql>) {
+    // First of all: a gateway that was just reloaded has to see a replica come past a position of the primary's before it knows
+    // how late that is.
+    configure(world, |text| text + PATIENT).await;
     let user = User::new(world, Region::UsEast, Jurisdiction::Us).await;
     assert_eq!(user.order(world, Region::UsEast, "first").await.status, 201);
-    world.caught_up(Jurisdiction::Us).await.expect("the standbys catch up");
-    configure(world, |text| text + PATIENT).await;
+    for replica in REPLICAS {
+        eventually(&format!("{replica}'s lag is known"), async || {
+            world.caught_up(Jurisdiction::Us).await.map_err(|error| format!("{error:#}"))?;
+            let answer = sent(reading(world, &user, replica)).await;
+            let by = answer.header("residency-served-by").to_owned();
+            holds(by == replica.name(), || by)
+        })
+        .await;
+    }
     let mut sessions = Vec::new();
     for replica in REPLICAS {
         let sql = world.sql(replica, Jurisdiction::Us).await.expect("a session");
