@@ -48,7 +48,7 @@ impl Process {
 
     /// Clients' requests with this start line.
     fn got(&self, start: &str) -> usize {
-        self.upstream.requests().iter().filter(|seen| seen.head.start.starts_with(start)).count()
+        self.upstream.everything().iter().filter(|seen| seen.head.start.starts_with(start)).count()
     }
 }
 
@@ -139,7 +139,7 @@ async fn one_long_request_is_no_reason_to_set_a_process_aside() {
     }
     gateway.send(&Ask::new("GET /poll")).await.expect_ok();
     let asked = |upstream: &Upstream| {
-        upstream.requests().iter().filter(|seen| seen.head.start.starts_with("OPTIONS *")).count()
+        upstream.everything().iter().filter(|seen| seen.head.start.starts_with("OPTIONS *")).count()
     };
     assert!(upstreams.iter().map(asked).sum::<usize>() >= 1, "it was asked");
     assert_eq!(set_aside(&gateway).await, 0);

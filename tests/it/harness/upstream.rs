@@ -88,8 +88,12 @@ impl Upstream {
     pub fn requests(&self) -> Vec<Seen> {
         let own =
             |seen: &Seen| seen.head.start.starts_with("OPTIONS * ") && seen.head.get("forwarded").is_none();
-        let requests = self.record.requests.lock().expect("nobody panicked with the record");
-        requests.iter().filter(|seen| !own(seen)).cloned().collect()
+        self.everything().into_iter().filter(|seen| !own(seen)).collect()
+    }
+
+    /// All that arrived so far, with what the gateway asks on its own behalf.
+    pub fn everything(&self) -> Vec<Seen> {
+        self.record.requests.lock().expect("nobody panicked with the record").clone()
     }
 
     /// The latest request.
