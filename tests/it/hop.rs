@@ -9,6 +9,7 @@ use crate::harness::{
     AUDIENCE, Answer, Ask, Gateway, ISSUER, Key, Peer, Pki, Setup, Upstream, eventually, holds, jwks, vacant,
 };
 
+mod forgotten;
 mod routes;
 mod streams;
 mod trailers;

@@ -113,7 +113,7 @@ async fn a_move_that_is_given_up_lets_them_go_to_the_home_they_had() {
 async fn nobody_waits_longer_than_they_may_whatever_the_apis_time_is() {
     let api = Upstream::mirror();
     // The API's own time is shorter, and none of its business.
-    let gateway = start(&api, "[hold]\nmax_ms = 1500\n[timeouts]\nfirst_byte_ms = 200\n").await;
+    let gateway = start(&api, "[hold]\nmax_ms = 1500\n[timeouts]\nfirst_byte_ms = 1000\n").await;
     say(&gateway, "us", &[closing("ann")]).await;
     for body in [None, Some("with a body")] {
         let write = ask("POST /orders", "ann");
@@ -124,10 +124,18 @@ async fn nobody_waits_longer_than_they_may_whatever_the_apis_time_is() {
     assert!((ended(&gateway, "too-long").await - 2.0).abs() < 1e-9);
     assert_eq!(api.requests().len(), 0);
     waiting(&gateway, 0).await;
-    // One that was held, and then has the API's time from its beginning.
+}
+
+#[tokio::test]
+async fn what_was_held_has_all_of_the_apis_time_then() {
+    let api = Upstream::mirror();
+    let gateway = start(&api, "[hold]\nmax_ms = 60000\n[timeouts]\nfirst_byte_ms = 1000\n").await;
+    say(&gateway, "us", &[closing("ann")]).await;
     let mut wire = gateway.connect().await;
     wire.send(ask("POST /orders", "ann").body("late").bytes()).await;
     waiting(&gateway, 1).await;
+    // Longer than the API has, with nothing moving.
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
     flip(&gateway, "ann").await;
     wire.answer(false).await.expect_ok();
 }

@@ -130,7 +130,7 @@ pub async fn a_login_is_routed_by_its_address_from_everywhere(world: &World) {
     let said = call(world, Region::EuNuremberg, &Ask::new("GET /v1/table")).await.json();
     for jurisdiction in Jurisdiction::ALL {
         let register = &said["registers"][jurisdiction.name()];
-        assert_eq!((&register["stale"], &register["fault"]), (&json!(false), &Value::Null), "{said}");
+        assert_eq!((&register["freshness"], &register["fault"]), (&json!("fresh"), &Value::Null), "{said}");
         assert!(register["entries"].as_u64() > Some(0), "{said}");
     }
 }

@@ -43,6 +43,7 @@ pub fn alone(count: usize, behaviour: impl AsyncFnOnce(&World)) {
         std::fs::write(file, configuration).expect("it is ours");
     }
     runtime.block_on(replaying(world));
+    runtime.block_on(welcoming(world));
     runtime.block_on(all_well(world));
     if let Err(panic) = outcome {
         resume_unwind(panic);
@@ -57,6 +58,16 @@ async fn replaying(world: &World) {
                 // One that is no standby any more has nothing to go on with.
                 let _ = sql.batch_execute("SELECT pg_wal_replay_resume()").await;
             }
+        }
+    }
+}
+
+/// Has every register forgive whom it has forgotten.
+async fn welcoming(world: &World) {
+    for jurisdiction in Jurisdiction::ALL {
+        if let Ok(sql) = world.sql(jurisdiction.home(), jurisdiction).await {
+            // One that is no primary any more has its list from there.
+            let _ = sql.batch_execute("DELETE FROM residency.forgotten_certificate").await;
         }
     }
 }
