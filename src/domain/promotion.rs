@@ -157,13 +157,15 @@ impl Cluster {
         self.answers().filter_map(|(_, answer)| answer.row()).max_by_key(|row| row.generation)
     }
 
-    /// The primary, if it answers. One that somebody has gone past, in timeline or generation, is a former one.
+    /// The primary, if it answers. One that somebody has gone past, in timeline or, on the same timeline, in generation, is a
+    /// former one. A row that only an earlier timeline has is of a history that ended there, however high its generation.
     pub fn primary(&self) -> Option<(&str, &Answer)> {
         let latest = self.answers().map(|(_, answer)| answer.has.timeline).max()?;
-        let generation = self.row().map(|row| row.generation);
-        self.answers().find(|(_, answer)| {
+        let on_latest = || self.answers().filter(|(_, answer)| answer.has.timeline == latest);
+        let generation = on_latest().filter_map(|(_, answer)| answer.row()).map(|row| row.generation).max();
+        on_latest().find(|(_, answer)| {
             let row = answer.row().map(|row| row.generation);
-            !answer.recovering && answer.has.timeline == latest && (row.is_none() || row == generation)
+            !answer.recovering && (row.is_none() || row == generation)
         })
     }
 }

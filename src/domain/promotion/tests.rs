@@ -48,6 +48,47 @@ fn to(region: &str) -> Request {
 }
 
 #[test]
+fn of_two_that_are_open_the_one_is_the_primary_that_nobody_has_gone_past() {
+    let of = |generation| row("a", generation, Durability::Async, &[]);
+    let closed = |answer| Answer { open: false, row: None, ..answer };
+    for (name, members, wanted) in [
+        (
+            "a later timeline",
+            [primary(1, 90, &of(1)), primary(2, 80, &of(1)), standby(2, 80, &of(1))],
+            Some("b"),
+        ),
+        (
+            "a row that ended with its timeline",
+            [standby(1, 90, &of(2)), primary(2, 80, &of(1)), standby(1, 80, &of(1))],
+            Some("b"),
+        ),
+        (
+            "two of the same number",
+            [primary(2, 90, &of(2)), primary(2, 80, &of(3)), standby(1, 80, &of(1))],
+            Some("b"),
+        ),
+        (
+            "followed by a standby that went another way",
+            [primary(2, 90, &of(2)), standby(2, 80, &of(3)), standby(1, 80, &of(1))],
+            None,
+        ),
+        (
+            "closed",
+            [closed(primary(2, 90, &of(1))), standby(2, 80, &of(3)), standby(1, 80, &of(1))],
+            Some("a"),
+        ),
+        (
+            "a standby has followed a later one",
+            [primary(1, 90, &of(1)), standby(2, 80, &of(1)), standby(1, 80, &of(1))],
+            None,
+        ),
+    ] {
+        let cluster = cluster(&["a", "b", "c"].into_iter().zip(members.map(Some)).collect::<Vec<_>>());
+        assert_eq!(cluster.primary().map(|(region, _)| region), wanted, "{name}");
+    }
+}
+
+#[test]
 fn proof_is_found_in_its_order_and_says_what_is_lost() {
     let alone = row("a", 1, Durability::Async, &[]);
     let remote = row("a", 1, Durability::Remote, &["b", "c"]);

@@ -2,8 +2,9 @@
 //! runs that are cut off after any of them.
 //!
 //! Held after every event, unless a risk was taken by name: there is one member at most that could acknowledge a write. Held
-//! after every promotion: whatever was acknowledged is there, but for what the plan has named. Excepted is the one thing that
-//! no standby can know, and that `durability async` and the runbook say: that durability was given up while it had no link.
+//! after every promotion: whatever was acknowledged is there, but for what the plan has named. Excepted from both is the one
+//! thing that no standby can know, and that `durability async` and the runbook say: that durability was given up while it had
+//! no link.
 
 use std::collections::BTreeSet;
 
@@ -214,6 +215,9 @@ impl Model {
         }
         self.promoting = true;
         self.risked |= made.proof == Proof::Assumed;
+        // The excepted: their word that commits wait for them is out of date, and no one can know.
+        self.risked |=
+            matches!(made.proof, Proof::Quorum(_)) && self.servers.iter().any(|server| server.unheard);
         let mut meanwhile = meanwhile.iter();
         let (mut promoted, mut done, mut loss) = (made.proof == Proof::Promoted, true, made.loss.clone());
         for step in made.steps.iter().take(cut_off) {
