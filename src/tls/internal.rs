@@ -38,6 +38,7 @@ use crate::domain::fingerprint::Fingerprint;
 use super::{ControlClient, HTTP_1_1, TlsFault, dns_name, is_region_label, pem, provider, region_of};
 
 mod callers;
+mod delegate;
 mod latest;
 mod one_region;
 

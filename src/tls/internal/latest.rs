@@ -8,16 +8,16 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rustls::{
-    DigitallySignedStruct, Error, SignatureScheme,
+    Error, SignatureScheme,
     client::{
         ResolvesClientCert,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        danger::{ServerCertVerified, ServerCertVerifier},
     },
     pki_types::{CertificateDer, ServerName, UnixTime},
     sign::CertifiedKey,
 };
 
-use super::Generation;
+use super::{Generation, delegate::signatures_by};
 
 /// The generation in service.
 #[derive(Debug, Clone)]
@@ -47,25 +47,5 @@ impl ServerCertVerifier for Latest {
         current.called.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.load().called.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.load().called.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.load().called.supported_verify_schemes()
-    }
+    signatures_by!(self, self.0.load().called);
 }
