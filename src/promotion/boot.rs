@@ -6,12 +6,12 @@
 
 use std::{io::Write, time::Duration};
 
+use futures_util::future::join_all;
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     Check, PromotionFault,
-    cluster::all,
     data_directory::{ControlFile, DataDirectory},
     lock, rewind, say,
     session::Session,
@@ -55,7 +55,8 @@ pub(super) async fn check(
     let patience = Instant::from_std(clock::now() + Duration::from_secs(arguments.wait_s));
     let mut last = None;
     loop {
-        let heard = all(peers.iter().map(|(region, url)| ask(region, url, &settings.jurisdiction))).await;
+        let heard =
+            join_all(peers.iter().map(|(region, url)| ask(region, url, &settings.jurisdiction))).await;
         let patient = Instant::now() < patience;
         match boot(own, &heard, patient, arguments.assume_latest) {
             BootVerdict::Open => {

@@ -1,5 +1,7 @@
 //! All members of a cluster, asked at the same time.
 
+use futures_util::future::join_all;
+
 use super::{PromotionFault, session::Session};
 use crate::{
     config::ClusterSettings,
@@ -15,8 +17,11 @@ pub(super) struct Members {
 impl Members {
     pub(super) async fn connect(settings: ClusterSettings) -> Self {
         let opened = settings.members.iter().map(|(region, url)| Session::open(region, url));
-        let sessions =
-            all(opened).await.into_iter().map(|opened| opened.map_err(|fault| fault.to_string())).collect();
+        let sessions = join_all(opened)
+            .await
+            .into_iter()
+            .map(|opened| opened.map_err(|fault| fault.to_string()))
+            .collect();
         Self { settings, sessions }
     }
 
@@ -53,7 +58,7 @@ impl Members {
             Err(why) => Err(why.clone()),
             Ok(session) => session.answer(jurisdiction).await.map_err(|fault| fault.to_string()),
         });
-        let answers = all(asked).await;
+        let answers = join_all(asked).await;
         let member = |((region, _), answer): (&(String, _), _)| Member { region: region.clone(), answer };
         Cluster {
             jurisdiction: jurisdiction.clone(),
@@ -61,26 +66,4 @@ impl Members {
             members: members.iter().zip(answers).map(member).collect(),
         }
     }
-}
-
-/// Runs futures beside each other on this thread; their results in their own order.
-pub(super) async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
-    let mut futures: Vec<_> = futures.into_iter().map(Box::pin).collect();
-    let mut results: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
-    std::future::poll_fn(|context| {
-        for (future, result) in futures.iter_mut().zip(&mut results) {
-            if result.is_none()
-                && let std::task::Poll::Ready(ready) = future.as_mut().poll(context)
-            {
-                *result = Some(ready);
-            }
-        }
-        if results.iter().all(Option::is_some) {
-            std::task::Poll::Ready(())
-        } else {
-            std::task::Poll::Pending
-        }
-    })
-    .await;
-    results.into_iter().map(|result| result.expect("all were waited for")).collect()
 }
