@@ -63,6 +63,13 @@ pub struct Known {
     pub slot: Option<Slot>,
 }
 
+impl Known {
+    /// Registers may speak of it. Without registers nothing has keys.
+    fn is_known_to_registers(&self) -> bool {
+        !self.keys.is_empty()
+    }
+}
+
 /// How long the registers have to answer a question about one subject.
 const REGISTER_WAIT: Duration = Duration::from_millis(500);
 
@@ -381,7 +388,7 @@ impl<'a> Forwarding<'a> {
             return false;
         };
         self.known.entry == Entry::Edge
-            && !self.known.keys.is_empty()
+            && self.known.is_known_to_registers()
             && registers.is_stale(jurisdiction)
             && settings.liveness.load().of(jurisdiction).writable
     }
@@ -420,7 +427,7 @@ impl<'a> Forwarding<'a> {
 
     /// Counts the exchange among its subject's, until it ends.
     fn count(&self, record: &mut Record, busy: Busy) {
-        if self.generation.settings.registers.is_some() && !self.known.keys.is_empty() {
+        if self.known.is_known_to_registers() {
             record.present = Some(self.worker.presences.count(&self.known.keys, busy));
         }
     }

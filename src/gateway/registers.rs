@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use futures_util::future::join_all;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +40,7 @@ pub struct Registers {
     /// Who waits while subjects move.
     pub moves: Arc<Moves>,
     /// By jurisdiction; `None` where there is no register.
-    pub handles: Vec<Option<RegisterHandle>>,
+    handles: Vec<Option<RegisterHandle>>,
     /// A bit for each jurisdiction whose register was not heard for too long.
     stale: AtomicU64,
     /// … and for each that is hashed under other keys than ours.
@@ -291,7 +292,7 @@ impl Registers {
             let Some(said) = said else { return };
             if let Some((about, stage)) = roll.note(said)
                 && let Some((move_id, attempt)) = about.attempt
-                && let Some(Some(handle)) = self.handles.get(about.register.index())
+                && let Some(handle) = self.handle(about.register)
                 && let Err(error) = handle.report(Report { move_id, attempt, stage })
             {
                 tracing::error!(%error, "a move is not told that its subject's writes wait here");
@@ -302,15 +303,14 @@ impl Registers {
 
     /// Nothing was heard of the jurisdiction's register for so long that others may have gone on without this gateway.
     pub fn is_stale(&self, jurisdiction: JurisdictionId) -> bool {
-        self.stale.load(Relaxed) & (1 << jurisdiction.index()) != 0
+        has_bit(&self.stale, jurisdiction)
     }
 
     /// Why none of the jurisdiction's subjects may be served here, whatever is known of them.
     pub fn refusal(&self, jurisdiction: JurisdictionId) -> Option<Refusal> {
-        let is_in = |bits: &AtomicU64| bits.load(Relaxed) & (1 << jurisdiction.index()) != 0;
-        if is_in(&self.disowned) {
+        if has_bit(&self.disowned, jurisdiction) {
             Some(Refusal::GatewayForgotten)
-        } else if is_in(&self.unreadable) {
+        } else if has_bit(&self.unreadable, jurisdiction) {
             Some(Refusal::RegisterUnreadable)
         } else {
             None
@@ -324,13 +324,9 @@ impl Registers {
 
     /// Asks all registers that can be reached, and waits until what they say is in the table.
     pub async fn refresh(&self, wait: Duration) {
-        let fresh =
-            self.handles.iter().enumerate().filter(|(index, _)| self.stale.load(Relaxed) & (1 << index) == 0);
-        let mut asked = tokio::task::JoinSet::new();
-        for handle in fresh.filter_map(|(_, handle)| handle.clone()) {
-            asked.spawn(async move { handle.refresh(wait).await });
-        }
-        while asked.join_next().await.is_some() {}
+        let fresh = self.jurisdictions.iter().filter(|jurisdiction| !self.is_stale(**jurisdiction));
+        let handles = fresh.filter_map(|jurisdiction| self.handle(*jurisdiction));
+        join_all(handles.map(|handle| handle.refresh(wait))).await;
     }
 
     /// Where somebody's data is: by the table, else where `claimed` says.
@@ -350,6 +346,10 @@ impl Registers {
         let table = self.table.load();
         keys.iter().find_map(|key| table.get(key))
     }
+}
+
+fn has_bit(bits: &AtomicU64, jurisdiction: JurisdictionId) -> bool {
+    bits.load(Relaxed) & (1 << jurisdiction.index()) != 0
 }
 
 fn keys(settings: &RegisterSettings) -> RegisterKeys {

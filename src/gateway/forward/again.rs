@@ -47,8 +47,7 @@ impl Forwarding<'_> {
     /// The gateway of another region, and not its API, says that it may not serve this: by a newer generation, or an older one.
     pub(super) fn is_misdirected(&self, permit: &Permit, response: &Response) -> bool {
         permit.leaves_region()
-            && self.generation.settings.registers.is_some()
-            && !self.known.keys.is_empty()
+            && self.known.is_known_to_registers()
             && response.head.status == StatusCode::MISDIRECTED_REQUEST
             && response.head.fields.named(headers::GENERATION).next().is_some()
     }
@@ -61,10 +60,7 @@ impl Forwarding<'_> {
             Length::Exact(bytes) => bytes <= most,
             Length::Chunked | Length::UntilClose => false,
         };
-        permit.leaves_region()
-            && self.generation.settings.registers.is_some()
-            && !self.known.keys.is_empty()
-            && is_short
+        permit.leaves_region() && self.known.is_known_to_registers() && is_short
     }
 
     /// A copy of the request. With more of a body than may be kept there is none, and an answer that asks for a replay is the
