@@ -11,6 +11,7 @@ pub mod decide;
 pub mod ejection;
 pub mod fingerprint;
 pub mod graphql;
+pub mod hexadecimal;
 pub mod hold;
 pub mod liveness;
 mod media_type;

@@ -285,10 +285,6 @@ impl Scope {
     }
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
-}
-
 fn verdict(has_problems: bool) -> ExitCode {
     if has_problems { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -3,6 +3,8 @@
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
+use super::hexadecimal::hexadecimal;
+
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(pub [u8; 32]);
 
@@ -13,7 +15,7 @@ pub struct NoFingerprint;
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, output: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(output, "{byte:02x}"))
+        output.write_str(&hexadecimal(&self.0))
     }
 }
 

@@ -15,12 +15,8 @@ use rcgen::{
     NameConstraints, PKCS_ECDSA_P256_SHA256, PublicKeyData, SerialNumber, date_time_ymd,
 };
 
-use super::{
-    PkiFault,
-    directory::Directory,
-    facts::{Facts, hexadecimal},
-    holder::Holder,
-};
+use super::{PkiFault, directory::Directory, facts::Facts, holder::Holder};
+use crate::domain::hexadecimal::hexadecimal;
 
 pub(super) const BUNDLE: &str = "ca.crt";
 pub(super) const KEY: &str = "ca.key";

@@ -9,6 +9,8 @@ use x509_parser::{
     prelude::{FromDer, X509Certificate},
 };
 
+use crate::domain::hexadecimal::hexadecimal;
+
 /// One certificate, parsed as far as this command needs.
 #[derive(Debug, Clone)]
 pub(super) struct Facts {
@@ -80,12 +82,4 @@ impl Facts {
     pub(super) fn fingerprint(&self) -> String {
         hexadecimal(digest(&SHA256, &self.der).as_ref())
     }
-}
-
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
-        text
-    })
 }

@@ -14,11 +14,11 @@ use serde::Serialize;
 use super::{
     RegisterFault,
     app_rows::{AppRows, Belongs},
-    hexadecimal,
     keys::RegisterKeys,
     member::{Register, Session},
 };
 use crate::domain::{
+    hexadecimal::hexadecimal,
     names::JurisdictionId,
     register::{EntryState, Generation, Placed, RegisterEntry, union},
     topology::Topology,

@@ -15,11 +15,10 @@ use serde::Serialize;
 use super::{
     RegisterFault,
     app_rows::{AppRow, AppRows, Belongs},
-    hexadecimal,
     keys::RegisterKeys,
     member::{Register, Session},
 };
-use crate::domain::{names::JurisdictionId, topology::Topology};
+use crate::domain::{hexadecimal::hexadecimal, names::JurisdictionId, topology::Topology};
 use crate::routing_table::KeyKind;
 
 /// Examples shown of what went wrong.

@@ -5,7 +5,7 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use super::hexadecimal;
+use crate::domain::hexadecimal::hexadecimal;
 
 /// One version.
 #[derive(Debug, Clone, Copy)]

@@ -14,7 +14,10 @@ use super::{
     *,
 };
 use crate::{
-    config::KeyPair, domain::secret::Secret, postgres::tests::cluster::Server, routing_table::KeyKind,
+    config::KeyPair,
+    domain::{hexadecimal::hexadecimal, secret::Secret},
+    postgres::tests::cluster::Server,
+    routing_table::KeyKind,
 };
 
 mod entries;

@@ -30,6 +30,7 @@ use super::{
 use crate::{
     clock,
     domain::{
+        hexadecimal::hexadecimal,
         names::JurisdictionId,
         register::{RegisterEntry, SubjectKey},
         topology::Topology,
@@ -242,7 +243,7 @@ fn parse(
             _ => None,
         };
         let row = Row {
-            hash: super::follow::hex(&key.0),
+            hash: hexadecimal(&key.0),
             kind: if line.identifier.is_some() { 2 } else { 1 },
             state: line.state,
             generation: line.generation,

@@ -33,7 +33,6 @@ use tokio_util::sync::CancellationToken;
 pub use handle::{Freshness, RegisterHandle, RegisterView, Report, Stage, TooManyReports};
 
 pub(super) use handle::{Asks, WAITING_REPORTS};
-pub(super) use statements::hex;
 
 use self::{
     scout::{Sightings, scout},

@@ -21,8 +21,9 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{SHA256, digest};
 use tokio::sync::Notify;
 
-use super::follow::hex;
-use crate::domain::{fingerprint::Fingerprint, names::JurisdictionId, topology::Topology};
+use crate::domain::{
+    fingerprint::Fingerprint, hexadecimal::hexadecimal, names::JurisdictionId, topology::Topology,
+};
 
 const NAME: &str = "forgotten-certificates";
 const OPENING: &str = "residency forgotten certificates 1";
@@ -149,7 +150,7 @@ impl ForgottenFile {
                 text.extend([&certificate.to_string(), " ", name, "\n"]);
             }
         }
-        let sum = hex(digest(&SHA256, text.as_bytes()).as_ref());
+        let sum = hexadecimal(digest(&SHA256, text.as_bytes()).as_ref());
         let beside = self.path.with_extension("new");
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
@@ -179,7 +180,7 @@ impl ForgottenFile {
 fn parse(text: &str) -> Option<Vec<(Fingerprint, &str)>> {
     let body = text.strip_suffix('\n')?;
     let (body, last) = body.split_at(body.rfind('\n')? + 1);
-    if last.strip_prefix(CHECKSUM)? != hex(digest(&SHA256, body.as_bytes()).as_ref()) {
+    if last.strip_prefix(CHECKSUM)? != hexadecimal(digest(&SHA256, body.as_bytes()).as_ref()) {
         return None;
     }
     let mut lines = body.lines();

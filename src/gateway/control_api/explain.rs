@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::auth::ClaimValue;
 use crate::domain::decide::{Access, Database, Decision, Entry, Location, Question, Reads, Refusal, decide};
+use crate::domain::hexadecimal::hexadecimal;
 use crate::domain::names::RegionSet;
 use crate::domain::register::{Placed, RegisterEntry, SubjectKey};
 use crate::gateway::identify::locate;
@@ -21,7 +22,9 @@ pub(super) fn describe(
     let name = |jurisdiction| topology.jurisdiction_name(jurisdiction);
     let keys = settings.registers.as_deref().map(|registers| (registers, registers.keys.subject(id)));
     let entry = keys.as_ref().and_then(|(registers, keys)| registers.entry(keys));
-    let hashes: Vec<_> = keys.iter().flat_map(|(_, keys)| keys.iter()).map(in_hex).collect();
+    // As the register's `hash` shows, with `\x` before it, in SQL.
+    let hashes: Vec<_> =
+        keys.iter().flat_map(|(_, keys)| keys.iter()).map(|SubjectKey(hash)| hexadecimal(hash)).collect();
     let claimed = claim.map_or(ClaimValue::Missing, |claim| ClaimValue::Text(claim.to_owned()));
     let by_claim = locate(&settings.config, &claimed);
     let placed = entry.as_ref().and_then(RegisterEntry::placed);
@@ -98,11 +101,6 @@ pub(super) fn describe(
         "write": write,
         "explanation": words,
     })
-}
-
-/// As the register's `hash` shows, with `\x` before it, in SQL.
-fn in_hex(SubjectKey(hash): &SubjectKey) -> String {
-    format!("{:032x}", u128::from_be_bytes(*hash))
 }
 
 fn row(row: &Row) -> Value {

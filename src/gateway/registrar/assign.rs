@@ -12,6 +12,7 @@ use futures_util::future::join_all;
 use super::RegistrarFault;
 use super::members::{Failed, Members};
 use super::rows::Row;
+use crate::domain::hexadecimal::hexadecimal;
 use crate::domain::names::JurisdictionId;
 use crate::domain::register::{EntryState, Generation, Placed, RegisterEntry};
 use crate::gateway::Settings;
@@ -198,8 +199,7 @@ impl Members {
                 let identifier = detail.and_then(|detail| {
                     let detail: serde_json::Value = serde_json::from_str(&detail).ok()?;
                     let taken = detail["identifier"].as_str()?.to_owned();
-                    let hex = |hash: [u8; 16]| format!("{:032x}", u128::from_be_bytes(hash));
-                    assignment.identifiers().find(|(_, hash)| hex(*hash) == taken).map(|(at, _)| at)
+                    assignment.identifiers().find(|(_, hash)| hexadecimal(hash) == taken).map(|(at, _)| at)
                 });
                 Ok(Assigned::Taken { identifier: identifier.unwrap_or_default() })
             }

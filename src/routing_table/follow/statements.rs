@@ -9,7 +9,7 @@ use super::super::{
     cursor::{Cursor, Height, SourceIdentity},
     row::Row,
 };
-use crate::domain::{register::Generation, replication_lag::Timeline};
+use crate::domain::{hexadecimal::hexadecimal, register::Generation, replication_lag::Timeline};
 
 /// What a server is and how high it stands: the columns of [`standing`].
 macro_rules! standing {
@@ -114,7 +114,7 @@ pub(super) fn row(answer: &Answer, first: usize) -> Result<Option<Row>, tokio_po
     let floor_timeline: Option<i32> = answer.try_get(first + 8)?;
     let floor_lsn: Option<PgLsn> = answer.try_get(first + 9)?;
     Ok(Some(Row {
-        hash: hex(hash),
+        hash: hexadecimal(hash),
         kind: answer.try_get(first + 1)?,
         state: answer.try_get(first + 2)?,
         generation: answer.try_get::<_, i64>(first + 3)?.cast_unsigned(),
@@ -127,10 +127,4 @@ pub(super) fn row(answer: &Answer, first: usize) -> Result<Option<Row>, tokio_po
             .map(|(timeline, lsn)| (timeline.cast_unsigned(), lsn.to_string())),
         deleted: answer.try_get(first + 10)?,
     }))
-}
-
-pub(in crate::routing_table) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |number: u8| char::from(DIGITS[usize::from(number)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

@@ -10,6 +10,7 @@ use super::*;
 use crate::{
     clock,
     domain::{
+        hexadecimal::hexadecimal,
         register::{EntryState, Generation, MoveId, Placed, RegisterEntry, SubjectKey},
         secret::Secret,
     },
@@ -35,7 +36,7 @@ fn key(subject: u32) -> SubjectKey {
 }
 
 fn bytea(key: SubjectKey) -> String {
-    format!("'\\x{}'::bytea", hex(&key.0))
+    format!("'\\x{}'::bytea", hexadecimal(&key.0))
 }
 
 /// Under which subjects are hashed here.
@@ -475,7 +476,7 @@ async fn outside_only_what_is_told_outside_is_heard() {
     let told = |channel: &str, subject: u32| {
         let row = format!(
             r#"{{"hash":"{}","kind":1,"state":"home","generation":1,"attempt":0,"claim_answers":false,"deleted":false}}"#,
-            hex(&key(subject).0)
+            hexadecimal(&key(subject).0)
         );
         format!("SELECT pg_notify('{channel}', '{row}')")
     };
