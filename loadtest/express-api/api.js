@@ -50,7 +50,9 @@ export function buildApi(settings, keys, log) {
   // For scenarios that judge from outside: who asked, in the token's own words and not the gateway's.
   if (settings.logDeliveries) {
     app.use((req, res, next) => {
-      log({ event: 'delivered', subject: subjectOf(req), at_ms: Date.now() })
+      // `OPTIONS *` asks for no resource: a proxy's question whether this process answers.
+      const question = req.method === 'OPTIONS' && req.url === '*'
+      log({ event: question ? 'asked' : 'delivered', subject: subjectOf(req), at_ms: Date.now() })
       next()
     })
   }

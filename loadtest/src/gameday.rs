@@ -7,7 +7,7 @@
 //!
 //! Invariants
 //! - Nobody is asked whether all went well but clients, databases, API processes and disks; gateways are not.
-//! - A request counts in the phase in which it was due, and its time from that moment (no coordinated omission).
+//! - A request counts in the phase in which it was due, or failed, and its time from when it was due (no coordinated omission).
 //! - Whoever is connected through a region that is away is counted apart: no gateway can help them.
 //!
 //! Absent by design: steering. In production a balancer or DNS takes users to the next region's gateway.

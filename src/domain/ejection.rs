@@ -2,7 +2,7 @@
 //!
 //! A process that answers nothing, or errors only, is not worth more requests; but when all do, it is the application that is
 //! wrong, and setting any aside helps nobody. So an endpoint goes only while a neighbour does well, for a time that doubles
-//! with each relapse, and returns by proving itself: it takes a connection and answers one request.
+//! with each relapse, and returns by proving itself: it answers a question of the gateway's own, and then one request.
 //!
 //! Invariants
 //! - At most half of a group is set aside, so of one endpoint none is.
@@ -39,11 +39,20 @@ enum Place {
     In,
     Out {
         until: u64,
-        /// It answered nothing: it is asked before it gets a request.
+        /// It answered nothing.
         hung: bool,
     },
     /// Its time is over; `asked`: it has the one request on which it is judged.
     OnTrial { asked: bool },
+}
+
+/// How an endpoint that is set aside has answered the gateway's own question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    Nothing,
+    /// A 5xx, as it answers everything, or as it answers what it does not know.
+    Error,
+    Well,
 }
 
 /// Whether an endpoint may have a request.
@@ -79,9 +88,9 @@ impl Conduct {
         matches!(self.place, Place::Out { .. })
     }
 
-    /// Its time is over, and it has to be asked whether it answers at all.
+    /// Its time is over, and it has to be asked before it gets a request.
     pub const fn is_to_be_asked(&self, now: u64) -> bool {
-        matches!(self.place, Place::Out { until, hung: true } if until <= now)
+        matches!(self.place, Place::Out { until, .. } if until <= now)
     }
 
     /// It got the request on which it is judged.
@@ -131,23 +140,24 @@ impl Conduct {
         self.place = Place::Out { until: now + lasts, hung };
     }
 
-    /// It was asked, and answers again or doesn't.
-    pub fn asked(&mut self, now: u64, answers: bool) {
-        if !self.is_to_be_asked(now) {
+    /// It was asked. An error is no better than those it was set aside for; but some answer every such question so, and after
+    /// the longest time one request tells.
+    pub fn asked(&mut self, now: u64, said: Said) {
+        let Place::Out { until, hung } = self.place else { return };
+        if until > now {
             return;
         }
-        if answers {
-            self.place = Place::OnTrial { asked: false };
-        } else {
-            self.eject(now, true);
+        let was_longest = FIRST_MS << self.relapses.saturating_sub(1).min(16) >= LONGEST_MS;
+        match said {
+            Said::Nothing => self.eject(now, true),
+            Said::Error if !hung && !was_longest => self.eject(now, false),
+            Said::Error | Said::Well => self.place = Place::OnTrial { asked: false },
         }
     }
 
-    /// Lets time pass: one that only failed is tried again when its time is over.
+    /// It can't be asked, and is tried when its time is over.
     pub const fn pass(&mut self, now: u64) {
-        if let Place::Out { until, hung: false } = self.place
-            && until <= now
-        {
+        if self.is_to_be_asked(now) {
             self.place = Place::OnTrial { asked: false };
         }
     }

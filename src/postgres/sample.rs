@@ -55,8 +55,8 @@ const CONSTANTS: &str = "SELECT (SELECT system_identifier FROM pg_control_system
 
 /// Asked for each sample. Simple protocol: one round trip, text.
 ///
-/// A replica's timeline is the one it streams; between streams, and for roles that may not see the receiver, the one
-/// its control file has reached, which may be behind but is never ahead.
+/// A replica's timeline is the one it streams; between streams the highest that this session has seen it on, and before that,
+/// as for roles that may not see the receiver, the one its control file has reached, which may be behind but is never ahead.
 const SAMPLE: &str = "recovering, \
      CASE WHEN recovering THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END, \
      CASE WHEN recovering \
@@ -89,6 +89,8 @@ pub(super) struct Sampler {
     deadline: Duration,
     constants: Constants,
     horizon: CommitHorizon,
+    /// Of a replica, the highest so far: while its server runs it does not go back.
+    timeline: Timeline,
     /// The database shows its jurisdiction's row.
     shows_row: bool,
     /// As last seen in this session.
@@ -122,6 +124,7 @@ impl Sampler {
             deadline,
             constants,
             horizon: CommitHorizon::default(),
+            timeline: Timeline(0),
             shows_row: false,
             row: None,
         })
@@ -139,7 +142,8 @@ impl Sampler {
             self.horizon.clear();
             let received =
                 row.get(3).map(|_| field(&row, 3, "received position", &self.address)).transpose()?;
-            (Role::Replica { received }, read)
+            self.timeline = self.timeline.max(read.timeline);
+            (Role::Replica { received }, LogPosition { timeline: self.timeline, ..read })
         } else {
             let snapshot: String = field(&row, 4, "snapshot", &self.address)?;
             let end = LogPosition { lsn: self.constants.end_of_record(read.lsn), ..read };

@@ -130,16 +130,17 @@ async fn become_standby(
     out: &mut dyn Write,
 ) -> Result<(), PromotionFault> {
     let was_standby = directory.is_standby();
-    if primary.is_some() && !was_standby {
-        // Before the mark: should this be cut off, the next run still knows that it was no standby.
-        rewind::begin(directory)?;
-    }
-    // First of all: whatever fails below, this doesn't open.
-    directory.make_standby()?;
     // A standby that a promotion has stopped stays so over a restart: it might confirm commits of the old primary.
     if !was_standby {
+        // Before the mark: should this be cut off, the next run still knows that it was no standby. And before its
+        // configuration is put aside, which is what it has in the end.
         directory.forget_promotion()?;
+        if primary.is_some() {
+            rewind::begin(directory)?;
+        }
     }
+    // Whatever fails below, this doesn't open.
+    directory.make_standby()?;
     if let Some((region, url)) = primary {
         let parted = rewind::is_under_way(directory)
             || !was_standby

@@ -7,6 +7,7 @@
 use std::{io::Write, process::Stdio, time::Duration};
 
 use serde_json::json;
+use futures_util::future::try_join_all;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{
@@ -38,17 +39,18 @@ pub(super) async fn promote(
     arguments: &Promote,
     out: &mut dyn Write,
 ) -> Result<(), PromotionFault> {
+    let began = clock::now();
     let members = Members::connect(settings).await;
     if !arguments.dry_run {
         lock::take(&members).await?;
     }
     // Looked at under the lock: nobody else promotes from here on.
-    let cluster = members.look().await;
+    let (cluster, rights) = tokio::join!(members.look(), rights(&members));
     say(out, format!("jurisdiction {}:", cluster.jurisdiction))?;
     report::members(&cluster, out)?;
     let plan = plan(&cluster, request).map_err(PromotionFault::Refused)?;
     report::plan(&plan, out)?;
-    rights(&members).await?;
+    rights?;
     if arguments.dry_run {
         return say(out, "dry run: nothing was changed");
     }
@@ -60,6 +62,7 @@ pub(super) async fn promote(
         say(out, "the command confirms that the old primary is off")?;
     }
     let mut run = Run {
+        began,
         members: &members,
         request,
         arguments,
@@ -82,6 +85,7 @@ pub(super) async fn promote(
 
 /// One promotion under way.
 struct Run<'a> {
+    began: std::time::Instant,
     members: &'a Members,
     request: &'a Request,
     arguments: &'a Promote,
@@ -99,6 +103,11 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// How long the command has run, before what is done by then.
+    fn at(&self) -> String {
+        format!("{:5.1} s ", self.began.elapsed().as_secs_f64())
+    }
+
     async fn perform(&mut self, out: &mut dyn Write) -> Result<(), PromotionFault> {
         let target = self.members.at(&self.plan.to)?;
         for step in self.plan.steps.clone() {
@@ -129,7 +138,7 @@ impl Run<'_> {
         let mark = Fence { to: self.plan.to.clone(), row };
         self.closed = Some(from.to_owned());
         self.end = fence::close(session, &mark, self.arguments.by.as_deref()).await?;
-        say(out, format!("  {from} is closed; its last write lies before {}", self.end))
+        say(out, format!("{} {from} is closed; its last write lies before {}", self.at(), self.end))
     }
 
     /// Until the target has replayed the closed primary's last position, and all that stopped standbys have.
@@ -155,7 +164,7 @@ impl Run<'_> {
                 remedy: "the old primary was opened again; look at the replication between the two, or give it longer with --wait-s",
             })
         })?;
-        say(out, format!("  {} has replayed {}", target.region, self.end))
+        say(out, format!("{} {} has replayed {}", self.at(), target.region, self.end))
     }
 
     /// Looks again, now that nothing arrives any more: the target must still be the one that has most.
@@ -192,7 +201,7 @@ impl Run<'_> {
         }
         self.loss = again.loss;
         self.cluster = cluster;
-        say(out, format!("  {} has what anybody has who answers", target.region))
+        say(out, format!("{} {} has what anybody has who answers", self.at(), target.region))
     }
 
     async fn end_recovery(&mut self, target: &Session, out: &mut dyn Write) -> Result<(), PromotionFault> {
@@ -212,7 +221,7 @@ impl Run<'_> {
         let end: Option<String> = target.value(DOING, "SELECT pg_last_wal_replay_lsn()::text").await?;
         let lsn = end.and_then(|end| end.parse().ok()).unwrap_or(before.lsn);
         self.promoted = Some(LogPosition { timeline: before.timeline, lsn });
-        say(out, format!("  {} is promoted at {lsn}", target.region))
+        say(out, format!("{} {} is promoted at {lsn}", self.at(), target.region))
     }
 
     /// The row, and beside it the other standbys: its commit may have to wait for one of them.
@@ -250,13 +259,21 @@ impl Run<'_> {
                     say(&mut told, format!("  {}: {fault}", session.region))?;
                 }
             }
+            // It follows nobody now; once it is a former primary it will want to.
+            let former = self.stopped.iter().find(|stopped| stopped.region == target.region);
+            if let Some(former) = former
+                && let Err(fault) = standbys::attach(target, Some(&former.conninfo)).await
+            {
+                say(&mut told, format!("  {}: {fault}", target.region))?;
+            }
             Ok::<_, PromotionFault>(())
         };
         let jurisdiction = self.cluster.jurisdiction.clone();
         let write = async {
             let written =
                 row::promoted(target, &mut application, &jurisdiction, &self.plan, switch, account).await?;
-            say(out, format!("  {} is the home, generation {}: writes go there", target.region, written.0))
+            let home = &target.region;
+            say(out, format!("{} {home} is the home, generation {}: writes go there", self.at(), written.0))
         };
         let (written, followed) = tokio::join!(write, follow);
         written?;
@@ -345,6 +362,7 @@ async fn confirm_off(plan: &Plan, arguments: &Promote, jurisdiction: &str) -> Re
 
 /// What the user of each member's URL needs, looked at before anything is changed.
 async fn rights(members: &Members) -> Result<(), PromotionFault> {
+    const DOING: &str = "asking for its rights";
     const NEEDED: &str = "SELECT string_agg(what, ', ') FROM (VALUES \
          ('EXECUTE on pg_promote', has_function_privilege('pg_promote(boolean,integer)', 'EXECUTE')), \
          ('EXECUTE on pg_reload_conf', has_function_privilege('pg_reload_conf()', 'EXECUTE')), \
@@ -357,17 +375,13 @@ async fn rights(members: &Members) -> Result<(), PromotionFault> {
          ('ALTER SYSTEM on synchronous_standby_names', \
             has_parameter_privilege('synchronous_standby_names', 'ALTER SYSTEM')), \
          ('ownership of the database', (SELECT pg_has_role(datdba, 'USAGE') FROM pg_database WHERE datname = $1))) \
-         AS needed (what, granted) WHERE NOT granted";
-    for session in members.sessions() {
-        let superuser: bool =
-            session.value("asking for its rights", "SELECT current_setting('is_superuser') = 'on'").await?;
-        if superuser {
-            continue;
+         AS needed (what, granted) WHERE NOT granted AND current_setting('is_superuser') <> 'on'";
+    let asked = members.sessions().into_iter().map(async |session| {
+        let rows = session.rows(DOING, NEEDED, &[&session.database()]).await?;
+        match rows.first().and_then(|row| row.get::<_, Option<String>>(0)) {
+            Some(missing) => Err(PromotionFault::Rights { region: session.region.clone(), missing }),
+            None => Ok(()),
         }
-        let rows = session.rows("asking for its rights", NEEDED, &[&session.database()]).await?;
-        if let Some(missing) = rows.first().and_then(|row| row.get::<_, Option<String>>(0)) {
-            return Err(PromotionFault::Rights { region: session.region.clone(), missing });
-        }
-    }
-    Ok(())
+    });
+    try_join_all(asked).await.map(drop)
 }

@@ -2,9 +2,13 @@
 //!
 //! The session that is kept is with the maintenance database `postgres`: a promotion closes the application's database, on
 //! the primary and by replication everywhere else, and its lock and its questions must outlive that. The register is read
-//! and written over a session with the application's database, opened for that alone.
+//! over a second one, with the application's database, which is opened again should it have ended; it is written over one
+//! opened for that alone, since it may have settings of its own.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use deadpool_postgres::Client;
 use tokio_postgres::{Row, types::ToSql};
@@ -23,9 +27,12 @@ use crate::{
 const MAINTENANCE: &str = "postgres";
 const APPLICATION: &str = "residency-migrate";
 /// A question to a member, and the longest that one may take: ending a recovery replays what is left.
+///
+/// Over half the world a session takes eight round trips, so 2 s. Longer would be lost to writers while a dead member is
+/// waited for.
 const LIMITS: Limits = Limits {
     connections: 1,
-    connect_timeout: Duration::from_secs(4),
+    connect_timeout: Duration::from_millis(2_500),
     statement_timeout: Duration::from_secs(90),
 };
 const QUESTION: Duration = Duration::from_secs(8);
@@ -60,16 +67,22 @@ pub(super) struct Session {
     pub(super) region: String,
     url: DatabaseUrl,
     client: Client,
+    register: Database,
+    /// The application's database let us in when it was last heard of, so the register may be asked at once.
+    is_open: AtomicBool,
 }
 
 impl Session {
-    /// Connects to the member's maintenance database.
+    /// Connects to the member's maintenance database, and beside it to the application's, which may be closed.
     pub(super) async fn open(region: &str, url: &DatabaseUrl) -> Result<Self, PromotionFault> {
-        let client = connect(&url.with_database(MAINTENANCE, APPLICATION)).await?;
-        Ok(Self { region: region.to_owned(), url: url.clone(), client })
+        let maintenance = url.with_database(MAINTENANCE, APPLICATION);
+        let register = Database::open(&url.with_database(url.database(), APPLICATION), LIMITS)?;
+        let (client, application) = tokio::join!(connect(&maintenance), register.client());
+        let is_open = AtomicBool::new(application.is_ok());
+        Ok(Self { region: region.to_owned(), url: url.clone(), client: client?, register, is_open })
     }
 
-    /// A session with the application's database.
+    /// A session of its own with the application's database.
     pub(super) async fn application(&self) -> Result<Client, PromotionFault> {
         Ok(connect(&self.url.with_database(self.url.database(), APPLICATION)).await?)
     }
@@ -126,7 +139,15 @@ impl Session {
 
     async fn ask(&self, jurisdiction: &str) -> Result<Answer, PromotionFault> {
         const DOING: &str = "asking what it is";
-        let rows = self.rows(DOING, FACTS, &[&self.database()]).await?;
+        let database = self.database();
+        let parameters: [&(dyn ToSql + Sync); 1] = [&database];
+        let facts = self.rows(DOING, FACTS, &parameters);
+        let (rows, early) = if self.is_open.load(Ordering::Relaxed) {
+            let (facts, row) = tokio::join!(facts, self.row(jurisdiction));
+            (facts?, Some(row))
+        } else {
+            (facts.await?, None)
+        };
         let malformed = |what: &str| PromotionFault::Statement {
             region: self.region.clone(),
             doing: DOING,
@@ -140,6 +161,12 @@ impl Session {
         let timeline: Option<i32> = self.told(DOING, row.try_get(2))?;
         let timeline = timeline.and_then(|timeline| u32::try_from(timeline).ok());
         let open: bool = self.told(DOING, row.try_get(8))?;
+        self.is_open.store(open, Ordering::Relaxed);
+        let register = match early {
+            _ if !open => None,
+            Some(row) => row?,
+            None => self.row(jurisdiction).await?,
+        };
         Ok(Answer {
             system_identifier: text(0)?
                 .and_then(|text| text.parse().ok())
@@ -155,12 +182,12 @@ impl Session {
             last_commit: text(7)?,
             open,
             fence: text(9)?.as_deref().and_then(Fence::parse),
-            row: if open { self.row(jurisdiction).await? } else { None },
+            row: register,
         })
     }
 
     async fn row(&self, jurisdiction: &str) -> Result<Option<JurisdictionRow>, PromotionFault> {
-        let client = self.application().await?;
+        let client = self.register.client().await?;
         let row = match client.query_opt(ROW, &[&jurisdiction]).await {
             Ok(row) => row,
             // The register has not been made yet.

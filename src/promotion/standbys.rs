@@ -33,9 +33,12 @@ pub(super) struct Stopped {
 /// Stops the receiver, and waits until it is gone.
 pub(super) async fn detach(session: &Session) -> Result<Stopped, PromotionFault> {
     const DOING: &str = "stopping its receiver";
-    let conninfo = conninfo(session).await?;
-    session.execute(DOING, "ALTER SYSTEM SET primary_conninfo = ''").await?;
-    session.execute(DOING, RELOAD).await?;
+    // Sent one after the other without a wait between: while they travel nobody can write.
+    let (conninfo, (), ()) = tokio::try_join!(
+        conninfo(session),
+        session.execute(DOING, "ALTER SYSTEM SET primary_conninfo = ''"),
+        session.execute(DOING, RELOAD)
+    )?;
     let deadline = Instant::from_std(clock::now() + STOPS);
     let gone = async {
         while session.value::<bool>(DOING, "SELECT EXISTS (SELECT FROM pg_stat_wal_receiver)").await? {

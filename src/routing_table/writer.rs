@@ -100,7 +100,7 @@ impl TableWriter {
     pub(super) fn of(base: Run, overlay: Overlay) -> Self {
         let now = Table { base: Arc::new(base), overlay, ..Table::default() };
         let mut state = State { now, ..State::default() };
-        state.recount();
+        state.lay_over(None);
         let published = Arc::new(ArcSwap::from_pointee(state.version()));
         Self {
             published,
@@ -264,7 +264,8 @@ impl State {
 
     /// Makes the overlay the one that is packed; what an interrupted packing left behind is in it.
     fn freeze(&mut self) {
-        let overlay = std::mem::take(&mut self.now.overlay);
+        let next = Overlay::for_changes(changes_to_pack(self.now.base.len()));
+        let overlay = std::mem::replace(&mut self.now.overlay, next);
         if self.now.frozen.is_empty() {
             self.now.frozen = overlay;
         } else {
@@ -279,13 +280,19 @@ impl State {
         let base = std::mem::replace(&mut self.now.base, Arc::new(base));
         let overlay = std::mem::take(&mut self.now.frozen);
         self.retired.push(Retired { base, overlay });
-        if let Some(register) = replaced {
-            // What others changed meanwhile stands beside what the replaced register said before.
-            let meanwhile: Vec<_> = self.now.overlay.iter().cloned().collect();
-            for (key, mut rows) in meanwhile {
+        self.lay_over(replaced);
+    }
+
+    /// Lays the overlay over a new base, in which one register may have been replaced.
+    fn lay_over(&mut self, replaced: Option<JurisdictionId>) {
+        let next = Overlay::for_changes(changes_to_pack(self.now.base.len()));
+        let meanwhile = std::mem::replace(&mut self.now.overlay, next);
+        for (key, mut rows) in meanwhile.iter().cloned() {
+            if let Some(register) = replaced {
+                // What others changed meanwhile stands beside what the replaced register said before.
                 rows.set(register, self.now.base.rows(&key).of_register(register).copied());
-                self.now.overlay.insert(key, rows);
             }
+            self.now.overlay.insert(key, rows);
         }
         self.recount();
     }

@@ -2,7 +2,8 @@
 //!
 //! A worker sees its own requests only, and keeps what it sees to itself; that an endpoint is set aside it also tells the
 //! control plane, which shows it. An endpoint that answers nothing while requests wait is asked something of its own
-//! (`OPTIONS *`): a process that hangs does not answer that either, one that only has long-lived requests does.
+//! (`OPTIONS *`): a process that hangs does not answer that either, one that only has long-lived requests does. One that was set
+//! aside is asked the same before a user's request tries it.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -21,7 +22,7 @@ use super::endpoint::Target;
 use super::{FaultKind, Request, SendFault};
 use crate::clock::{CoarseClock, Millis};
 use crate::config::UpstreamProtocol;
-use crate::domain::ejection::{Conduct, Standing, can_spare};
+use crate::domain::ejection::{Conduct, Said, Standing, can_spare};
 use crate::http1::RequestHead;
 
 /// Among all workers: how many have set an endpoint aside now, and how often any did.
@@ -187,32 +188,34 @@ pub(super) fn sweep(
     let now = clock.now();
     for (index, target) in group.iter().enumerate() {
         let watched = &target.watched;
-        watched.update(|conduct| conduct.pass(now));
+        // HTTP/2 connections have a watch of their own.
+        if target.endpoint().protocol() == UpstreamProtocol::Http2 {
+            watched.update(|conduct| conduct.pass(now));
+            continue;
+        }
         let is_quiet = watched.waiting.get() > 0
             && now.saturating_sub(watched.quiet_since.get()) >= crate::clock::millis(hang_after)
             && !watched.conduct.get().is_out_for_now();
         let is_to_be_asked = is_quiet || watched.conduct.get().is_to_be_asked(now);
-        // HTTP/2 connections have a watch of their own.
-        if !is_to_be_asked || watched.asking.get() || target.endpoint().protocol() == UpstreamProtocol::Http2
-        {
+        if !is_to_be_asked || watched.asking.get() {
             continue;
         }
         watched.asking.set(true);
         let (group, clock, gave_up) = (group.to_vec(), Arc::clone(clock), Rc::clone(gave_up));
         tokio::task::spawn_local(async move {
             let target = &group[index];
-            let answers = tokio::time::timeout(hang_after, ask(target, &clock)).await.unwrap_or(false);
+            let said = tokio::time::timeout(hang_after, ask(target, &clock)).await.unwrap_or(Said::Nothing);
             target.watched.asking.set(false);
-            judge(&group, index, clock.now(), answers, &gave_up);
+            judge(&group, index, clock.now(), said, &gave_up);
         });
     }
 }
 
-fn judge(group: &[Rc<Target>], index: usize, now: Millis, answers: bool, gave_up: &Cell<bool>) {
+fn judge(group: &[Rc<Target>], index: usize, now: Millis, said: Said, gave_up: &Cell<bool>) {
     let (target, watched) = (&group[index], &group[index].watched);
     if watched.conduct.get().is_to_be_asked(now) {
-        watched.update(|conduct| conduct.asked(now, answers));
-    } else if answers || watched.waiting.get() == 0 {
+        watched.update(|conduct| conduct.asked(now, said));
+    } else if said != Said::Nothing || watched.waiting.get() == 0 {
         watched.quiet_since.set(now);
     } else if watched.conduct.get().is_out() || can_spare(&conducts(group), index) {
         tracing::warn!(endpoint = %target.endpoint(), "set aside: it answers nothing");
@@ -223,11 +226,15 @@ fn judge(group: &[Rc<Target>], index: usize, now: Millis, answers: bool, gave_up
     }
 }
 
-/// Whether the endpoint answers anything at all, on a connection of its own.
-async fn ask(target: &Target, clock: &CoarseClock) -> bool {
-    let Ok(stream) = target.connect(clock).await else { return false };
+/// How the endpoint answers a question that is about no resource, on a connection of its own.
+async fn ask(target: &Target, clock: &CoarseClock) -> Said {
+    let Ok(stream) = target.connect(clock).await else { return Said::Nothing };
     let mut head = RequestHead::get("*", "gateway");
     head.method = Method::OPTIONS;
     let request = Request { head: Box::new(head), body: RequestBody::default() };
-    Connection::new(stream).exchange(&mut Some(request)).await.is_ok()
+    match Connection::new(stream).exchange(&mut Some(request)).await {
+        Err(_) => Said::Nothing,
+        Ok(head) if head.status.is_server_error() => Said::Error,
+        Ok(_) => Said::Well,
+    }
 }

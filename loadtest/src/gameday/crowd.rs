@@ -6,6 +6,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     rc::Rc,
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -24,6 +25,8 @@ pub(super) struct User {
     pub(super) position: RefCell<Option<HeaderValue>>,
     /// The latest orders that were acknowledged.
     acknowledged: RefCell<VecDeque<String>>,
+    /// When the latest order was placed, or may have been.
+    pub(super) wrote: Cell<Option<Duration>>,
     orders: Cell<u32>,
 }
 
@@ -129,6 +132,7 @@ impl User {
             bearer,
             position: RefCell::default(),
             acknowledged: RefCell::default(),
+            wrote: Cell::default(),
             orders: Cell::new(0),
         }))
     }

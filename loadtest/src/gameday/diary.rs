@@ -13,7 +13,17 @@ pub(super) struct Asked {
     pub(super) place: Region,
     pub(super) jurisdiction: Jurisdiction,
     pub(super) writes: bool,
+    /// When the user's latest order before it was placed, or may have been: its answer was lost.
+    pub(super) wrote: Option<Duration>,
     pub(super) outcome: Outcome,
+}
+
+impl Asked {
+    /// The moment that decides into which phase it falls: when it was due, or if it was not done, when it failed. A fault takes
+    /// with it what was under way.
+    pub(super) fn counts_at(&self) -> Duration {
+        if self.outcome.is_done() { self.due } else { self.due + self.took }
+    }
 }
 
 /// What came of a request.
@@ -32,6 +42,11 @@ pub(super) enum Outcome {
 impl Outcome {
     pub(super) fn is_done(&self) -> bool {
         *self == Self::Done
+    }
+
+    /// Nobody who answers has what the user has seen already.
+    pub(super) fn is_unseen(&self) -> bool {
+        matches!(self, Self::Refused(503, Some(code)) if code == "position-unavailable")
     }
 
     /// Whether a write may have been done all the same.

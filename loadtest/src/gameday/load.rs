@@ -134,6 +134,7 @@ impl Load {
         let keyed = number.is_multiple_of(2);
         let body = json!({ "item": order, "note": self.crowd.needle(pool.jurisdiction) }).to_string();
         for attempt in 0..2 {
+            let wrote = user.wrote.get();
             let outcome = match self
                 .ask(pool, user, Method::POST, "/orders", &body, keyed.then_some(&*order))
                 .await
@@ -142,6 +143,9 @@ impl Load {
                 Ok(answer) => answer.refusal(),
                 Err(outcome) => outcome,
             };
+            if outcome.is_done() || outcome.is_unknown() {
+                user.wrote.set(Some(self.now()));
+            }
             let again = keyed && attempt == 0 && outcome.is_unknown();
             if outcome.is_done() {
                 let (at, jurisdiction) = (self.now(), pool.jurisdiction);
@@ -149,7 +153,7 @@ impl Load {
                 self.diary.borrow_mut().acknowledged.push(acknowledged);
                 user.acknowledge(order.clone());
             }
-            self.note(pool, true, due, outcome);
+            self.note(pool, true, wrote, due, outcome);
             if !again {
                 return;
             }
@@ -159,7 +163,7 @@ impl Load {
     }
 
     async fn list(&self, pool: &Pool, user: &User, due: Instant) {
-        let expected = user.expects();
+        let (expected, wrote) = (user.expects(), user.wrote.get());
         let path = format!("/orders?limit={LISTED}");
         let outcome = match self.ask(pool, user, Method::GET, &path, "", None).await {
             Ok(answer) if answer.status == StatusCode::OK => {
@@ -178,13 +182,13 @@ impl Load {
             Ok(answer) => answer.refusal(),
             Err(outcome) => outcome,
         };
-        self.note(pool, false, due, outcome);
+        self.note(pool, false, wrote, due, outcome);
     }
 
-    fn note(&self, pool: &Pool, writes: bool, due: Instant, outcome: Outcome) {
+    fn note(&self, pool: &Pool, writes: bool, wrote: Option<Duration>, due: Instant, outcome: Outcome) {
         let Pool { place, jurisdiction, .. } = *pool;
-        let asked =
-            Asked { due: due - self.began, took: due.elapsed(), place, jurisdiction, writes, outcome };
+        let (due, took) = (due - self.began, due.elapsed());
+        let asked = Asked { due, took, place, jurisdiction, writes, wrote, outcome };
         self.diary.borrow_mut().asked.push(asked);
     }
 

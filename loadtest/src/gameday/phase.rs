@@ -123,6 +123,17 @@ impl Phase {
         }
     }
 
+    /// The phase with which a home went away that is away in this one, until another takes its place. Seen from Singapore all
+    /// are while it is cut off.
+    pub(super) const fn homeless_since(self) -> Option<Self> {
+        match self {
+            Self::UsEastSilent | Self::UsEastDead | Self::UsPromoted => Some(Self::UsEastSilent),
+            Self::EuFrankfurtDead | Self::EuPromoted => Some(Self::EuFrankfurtDead),
+            Self::SingaporeCutOff => Some(Self::SingaporeCutOff),
+            _ => None,
+        }
+    }
+
     /// Whose writes go on again from its act on.
     pub(super) const fn opens(self) -> Option<Jurisdiction> {
         match self {

@@ -10,7 +10,7 @@ use super::{
     phase::{Phase, Span},
     script::{Past, Promotion},
     truth::Truth,
-    verdict::{Account, Day, Which, within},
+    verdict::{Account, Day, Failure, Which, within},
 };
 use crate::{
     checks::Checks,
@@ -25,7 +25,7 @@ const SETTLED: Duration = Duration::from_secs(1);
 const READS: f64 = 0.999;
 /// A write that can't be done is told so within this.
 const TOLD_MS: f64 = 50.0;
-/// Writes go on after this, at the latest, once there is a home again.
+/// Writes go on after this, at the latest, from when the operator gives the command.
 const RESUMED: Duration = Duration::from_secs(5);
 /// Names of what was wrong that are quoted.
 const QUOTED: usize = 10;
@@ -47,6 +47,8 @@ pub struct Report {
     promotions: Vec<Promotion>,
     /// The first of everything that must not be.
     quoted: Vec<String>,
+    /// Every request that was not done.
+    failures: Vec<Failure>,
     pub checks: Checks,
 }
 
@@ -94,6 +96,7 @@ impl Report {
             phases: day.accounts(),
             promotions,
             quoted: quoted(&day),
+            failures: day.failures(),
             checks,
         }
     }
@@ -207,7 +210,7 @@ fn goals(day: &Day<'_>, checks: &mut Checks) {
         );
         let reads = Which { jurisdiction: Some(jurisdiction), writes: Some(false), ..elsewhere(span) };
         let name = format!("{name}: reads of {jurisdiction} go on from 1 s after that");
-        all_done(&name, day.asked(reads, from + SETTLED, span.ended), READS, checks);
+        reads_go_on(&name, day, span, reads, from + SETTLED, checks);
     }
     for (phase, jurisdiction) in [
         (Phase::UsEastDead, US),
@@ -221,7 +224,7 @@ fn goals(day: &Day<'_>, checks: &mut Checks) {
         // Who loses a region's endpoints needs a moment to notice.
         let from = if phase == Phase::EuNurembergDead { span.began + DETECTED } else { span.began };
         let name = format!("{}: reads go on", phase.name());
-        all_done(&name, day.asked(reads, from, span.ended), READS, checks);
+        reads_go_on(&name, day, span, reads, from, checks);
     }
     for phase in Phase::ALL {
         let Some(span) = day.span(phase) else { continue };
@@ -267,7 +270,7 @@ fn goals(day: &Day<'_>, checks: &mut Checks) {
         };
         let from = span.began + DETECTED + SETTLED;
         let name = "singapore-cut-off: reads there go on from its own replica";
-        all_done(name, day.asked(reads, from, span.ended), READS, checks);
+        reads_go_on(name, day, span, reads, from, checks);
     }
     for phase in [Phase::ReplicasLag, Phase::EndpointHangs, Phase::EndpointFails] {
         let Some(span) = day.span(phase) else { continue };
@@ -317,6 +320,35 @@ fn all_done<'a>(name: &str, asked: impl Iterator<Item = &'a Asked>, least: f64, 
     }
     let share = done as f64 / all.max(1) as f64;
     checks.check(name, all > 0 && share >= least, format!("{done} of {all} ({:.2} %)", share * 100.0));
+}
+
+/// The share of a phase's reads that is answered is high enough, but for readers who may not be shown anything that answers.
+fn reads_go_on(
+    name: &str,
+    day: &Day<'_>,
+    span: &Span,
+    which: Which,
+    from: Duration,
+    checks: &mut Checks,
+) {
+    let (mut all, mut done, mut behind) = (0_usize, 0_usize, 0_usize);
+    for asked in day.asked(which, from, span.ended) {
+        if day.is_behind_its_own_write(span.phase, asked) {
+            behind += 1;
+        } else {
+            all += 1;
+            done += usize::from(asked.outcome.is_done());
+        }
+    }
+    let share = done as f64 / all.max(1) as f64;
+    checks.check(
+        name,
+        all > 0 && share >= READS,
+        format!(
+            "{done} of {all} ({:.2} %), and {behind} refused to users who wrote as the home went away",
+            share * 100.0
+        ),
+    );
 }
 
 /// All of them were told, and soon.

@@ -113,7 +113,10 @@ impl Script {
                 self.world.heal_all();
                 self.world.revive_region(UsEast).await
             }
-            Phase::UsReturned => self.promote(Us, UsEast, &[]).await,
+            Phase::UsReturned => {
+                self.promote(Us, UsEast, &[]).await?;
+                self.back_as_standby(EuFrankfurt, Us).await
+            }
             Phase::EuFrankfurtDead => self.world.kill_region(EuFrankfurt).await,
             // The only standby left is the one that is promoted, so commits can wait for nobody until another is back.
             Phase::EuPromoted => self.promote(Eu, EuNuremberg, &["--durability", "async"]).await,
@@ -121,7 +124,12 @@ impl Script {
                 self.world.revive_region(EuFrankfurt).await?;
                 self.durability("remote").await
             }
-            Phase::EuReturned => self.promote(Eu, EuFrankfurt, &[]).await,
+            // Likewise, until the former primary is back as a standby.
+            Phase::EuReturned => {
+                self.promote(Eu, EuFrankfurt, &["--durability", "async"]).await?;
+                self.back_as_standby(EuNuremberg, Eu).await?;
+                self.durability("remote").await
+            }
             Phase::EuNurembergDead => self.world.kill_region(EuNuremberg).await,
             Phase::EuRelaxed => self.durability("async").await,
             Phase::EuNurembergBack => {
@@ -158,6 +166,13 @@ impl Script {
         let said = self.world.promote(jurisdiction, to, words).await?;
         self.past.borrow_mut().promotions.push(Promotion::new(jurisdiction, to, said));
         Ok(())
+    }
+
+    /// What `promote` asks for: a former primary that was closed is started again.
+    async fn back_as_standby(&self, region: Region, jurisdiction: Jurisdiction) -> Result<()> {
+        let former = Service::Postgres(region, jurisdiction);
+        self.world.kill(former).await?;
+        self.world.restart(former).await
     }
 
     /// Whether commits of `eu` wait for a standby.

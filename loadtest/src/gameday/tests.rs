@@ -14,7 +14,7 @@ const S: Duration = Duration::from_secs(1);
 
 fn asked(due_ms: u64, took_ms: u64, place: Region, jurisdiction: Jurisdiction, outcome: Outcome) -> Asked {
     let (due, took) = (Duration::from_millis(due_ms), Duration::from_millis(took_ms));
-    Asked { due, took, place, jurisdiction, writes: true, outcome }
+    Asked { due, took, place, jurisdiction, writes: true, wrote: None, outcome }
 }
 
 fn refused(status: u16, code: &str) -> Outcome {
@@ -61,7 +61,7 @@ fn noticed_is_when_nobody_waits_any_more_and_resumed_when_nobody_is_refused_any_
     let promoted = day.span(Phase::UsPromoted).expect("it took place");
     let writes =
         |not_through| Which { jurisdiction: Some(Us), writes: Some(true), not_through, ..Which::default() };
-    assert_eq!(day.recovered_after(promoted, writes(Some(UsEast))), Some(Duration::from_millis(1_500)));
+    assert_eq!(day.recovered_after(promoted, writes(Some(UsEast))), Some(Duration::from_millis(3_500)));
     // Users of a region that is away never resume, and so count apart.
     assert_eq!(day.recovered_after(promoted, writes(None)), None);
     assert_eq!(day.span(Phase::EuPromoted), None);
@@ -72,6 +72,28 @@ fn noticed_is_when_nobody_waits_any_more_and_resumed_when_nobody_is_refused_any_
     assert_eq!(account.errors["us"]["504 upstream-timeout"], 1);
     assert_eq!(account.errors_through_it["us"]["timed out"], 1);
     assert_eq!(account.detected_after_s, Some(1.6));
+}
+
+#[test]
+fn a_read_is_excused_only_to_a_user_who_wrote_just_before_the_home_went_away() {
+    let (diary, truth, spans) = (Diary::default(), Truth::default(), spans());
+    let day = Day { diary: &diary, truth: &truth, spans: &spans };
+    let unseen = refused(503, "position-unavailable");
+    for (phase, wrote_ms, writes, outcome, excused) in [
+        (Phase::UsEastSilent, Some(9_500), false, unseen.clone(), true),
+        (Phase::UsPromoted, Some(9_500), false, unseen.clone(), true),
+        (Phase::UsEastDead, Some(8_900), false, unseen.clone(), false),
+        (Phase::UsEastDead, Some(13_100), false, unseen.clone(), false),
+        (Phase::UsEastDead, None, false, unseen.clone(), false),
+        (Phase::UsEastDead, Some(9_500), true, unseen.clone(), false),
+        (Phase::UsEastDead, Some(9_500), false, refused(503, "home-unavailable"), false),
+        (Phase::UsEastDead, Some(9_500), false, Outcome::TimedOut, false),
+        (Phase::Calm, Some(9_500), false, unseen, false),
+    ] {
+        let (wrote, place) = (wrote_ms.map(Duration::from_millis), Region::ApSingapore);
+        let asked = Asked { wrote, writes, ..asked(25_000, 3, place, Jurisdiction::Us, outcome) };
+        assert_eq!(day.is_behind_its_own_write(phase, &asked), excused, "{phase:?} {asked:?}");
+    }
 }
 
 fn acknowledged(at: Duration, jurisdiction: Jurisdiction, order: &str) -> Acknowledged {

@@ -15,6 +15,10 @@ use crate::world::{Jurisdiction, Region};
 
 /// A request that takes longer than this was not told what is wrong: it waited for what did not come.
 const IN_THE_DARK: Duration = Duration::from_secs(1);
+/// What a home acknowledged in this time before it went away, replicas may not have.
+const JUST_BEFORE: Duration = Duration::from_secs(1);
+/// What was under way then is given up after this, at the latest.
+const UNDER_WAY: Duration = Duration::from_secs(3);
 
 /// One phase.
 #[derive(Clone, Debug, Serialize)]
@@ -37,8 +41,21 @@ pub(super) struct Account {
     pub(super) lost: usize,
     /// Until nobody waits any more for an answer that does not come.
     pub(super) detected_after_s: Option<f64>,
-    /// From the act until nobody is refused any more.
+    /// From the first to the last that was refused, since the command was given or the region was started.
     pub(super) recovered_after_s: Option<f64>,
+}
+
+/// A request that was not done.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Failure {
+    due_s: f64,
+    took_s: f64,
+    through: &'static str,
+    jurisdiction: &'static str,
+    writes: bool,
+    /// When the user's latest order before it was placed, or may have been.
+    wrote_s: Option<f64>,
+    outcome: String,
 }
 
 /// All requests, with the phases that they fall into.
@@ -73,14 +90,14 @@ impl<'a> Day<'a> {
         self.spans.iter().find(|span| span.phase == phase)
     }
 
-    /// The requests of a choice that were due in `[from, to)`.
+    /// The requests of a choice that count in `[from, to)`.
     pub(super) fn asked(
         &self,
         which: Which,
         from: Duration,
         to: Duration,
     ) -> impl Iterator<Item = &'a Asked> + use<'a> {
-        let within = move |asked: &&Asked| asked.due >= from && asked.due < to && which.holds(asked);
+        let within = move |asked: &&Asked| (from..to).contains(&asked.counts_at()) && which.holds(asked);
         self.diary.asked.iter().filter(within)
     }
 
@@ -98,13 +115,26 @@ impl<'a> Day<'a> {
         last.map_or(Duration::ZERO, |last| last.saturating_sub(span.began))
     }
 
-    /// From the phase's act to the last request of a choice that was not done. None when there was none that was done after
-    /// it.
+    /// How long requests of a choice were not done: since the first that was not after the operator gave the command that opens
+    /// a database, or since a region's start was done. None when none was done after the last that was not.
     pub(super) fn recovered_after(&self, span: &Span, which: Which) -> Option<Duration> {
-        let after = || self.asked(which, span.acted, span.ended);
-        let last = after().filter(|asked| !asked.outcome.is_done()).map(|asked| asked.due).max();
+        let opens = span.phase.opens().is_some();
+        let after = || self.asked(which, if opens { span.began } else { span.acted }, span.ended);
+        let failed = || after().filter(|asked| !asked.outcome.is_done()).map(Asked::counts_at);
+        let last = failed().max();
         let done = after().any(|asked| asked.outcome.is_done() && last.is_none_or(|last| asked.due > last));
-        done.then(|| last.map_or(Duration::ZERO, |last| last.saturating_sub(span.acted)))
+        let from = if opens { failed().min().unwrap_or_default() } else { span.acted };
+        done.then(|| last.unwrap_or_default().saturating_sub(from))
+    }
+
+    /// Whether a read was refused because its user's own last write had just been acknowledged when the home went away, or was
+    /// under way, so that nobody who answers is known to have it: anything older is what R5 forbids to show.
+    pub(super) fn is_behind_its_own_write(&self, phase: Phase, asked: &Asked) -> bool {
+        let fault = phase.homeless_since().and_then(|since| self.span(since));
+        let last = fault.zip(asked.wrote).is_some_and(|(fault, wrote)| {
+            wrote + JUST_BEFORE >= fault.began && wrote <= fault.began + UNDER_WAY
+        });
+        last && !asked.writes && asked.outcome.is_unseen()
     }
 
     /// Orders that were acknowledged and are nowhere: which, and when they were acknowledged.
@@ -138,6 +168,22 @@ impl<'a> Day<'a> {
         let there = move |order: &str| truth.rows.contains_key(order);
         let missing = self.diary.missing.iter().filter(move |missing| there(&missing.order));
         missing.map(|missing| (missing.due, missing.order.as_str()))
+    }
+
+    /// In the order in which they were due.
+    pub(super) fn failures(&self) -> Vec<Failure> {
+        let mut failures: Vec<_> = self.diary.asked.iter().filter(|asked| !asked.outcome.is_done()).collect();
+        failures.sort_by_key(|asked| asked.due);
+        let told = |asked: &Asked| Failure {
+            due_s: seconds(asked.due),
+            took_s: seconds(asked.took),
+            through: asked.place.name(),
+            jurisdiction: asked.jurisdiction.name(),
+            writes: asked.writes,
+            wrote_s: asked.wrote.map(seconds),
+            outcome: asked.outcome.to_string(),
+        };
+        failures.into_iter().map(told).collect()
     }
 
     pub(super) fn accounts(&self) -> Vec<Account> {

@@ -14,9 +14,9 @@ fn one_that_fails_goes_and_returns_by_proving_itself() {
     }
     assert!(one.failed());
     one.eject(10_000, false);
-    one.pass(10_999);
+    one.asked(10_999, Said::Well);
     assert_eq!(one.standing(), Standing::Out);
-    one.pass(11_000);
+    one.asked(11_000, Said::Well);
     assert_eq!(one.standing(), Standing::Trial);
     one.tried();
     assert_eq!(one.standing(), Standing::Out, "one request, no more");
@@ -25,6 +25,7 @@ fn one_that_fails_goes_and_returns_by_proving_itself() {
     one.pass(13_099);
     assert_eq!(one.standing(), Standing::Out, "twice as long");
     one.pass(13_100);
+    assert_eq!(one.standing(), Standing::Trial, "who can't be asked is tried");
     one.tried();
     one.untried();
     assert_eq!(one.standing(), Standing::Trial, "nobody waited for the verdict");
@@ -37,12 +38,26 @@ fn one_that_fails_goes_and_returns_by_proving_itself() {
 fn one_that_hung_is_asked_before_it_gets_a_request() {
     let mut one = Conduct::default();
     one.eject(0, true);
-    one.pass(60_000);
-    assert_eq!(one.standing(), Standing::Out);
     assert!(!one.is_to_be_asked(999) && one.is_to_be_asked(1_000));
-    one.asked(1_000, false);
+    one.asked(1_000, Said::Nothing);
     assert!(!one.is_to_be_asked(2_999) && one.is_to_be_asked(3_000));
-    one.asked(3_000, true);
+    one.asked(3_000, Said::Error);
+    assert_eq!(one.standing(), Standing::Trial, "it answers again");
+}
+
+#[test]
+fn one_that_answers_its_question_with_an_error_gets_no_request_until_it_was_out_for_the_longest_time() {
+    let mut one = Conduct::default();
+    one.eject(0, false);
+    let (mut now, mut asked) = (0, 0);
+    while one.standing() == Standing::Out {
+        now += 1;
+        if one.is_to_be_asked(now) {
+            asked += 1;
+            one.asked(now, Said::Error);
+        }
+    }
+    assert_eq!((asked, now), (6, 1_000 + 2_000 + 4_000 + 8_000 + 16_000 + LONGEST_MS));
     assert_eq!(one.standing(), Standing::Trial);
 }
 
@@ -84,7 +99,7 @@ enum Event {
     Hung,
     Tried,
     Untried,
-    Asked(bool),
+    Asked(Said),
 }
 
 proptest! {
@@ -94,7 +109,8 @@ proptest! {
         events in proptest::collection::vec(
             (any::<proptest::sample::Index>(), 0u64..3_000, prop_oneof![
                 Just(Event::Answered), Just(Event::Failed), Just(Event::Failed), Just(Event::Hung),
-                Just(Event::Tried), Just(Event::Untried), any::<bool>().prop_map(Event::Asked),
+                Just(Event::Tried), Just(Event::Untried),
+                prop_oneof![Just(Said::Nothing), Just(Said::Error), Just(Said::Well)].prop_map(Event::Asked),
             ]),
             0..300,
         ),
@@ -103,9 +119,6 @@ proptest! {
         let mut now = 0;
         for (which, pause, event) in events {
             now += pause;
-            for one in &mut group {
-                one.pass(now);
-            }
             let index = which.index(size);
             match event {
                 Event::Answered => group[index].answered(),
@@ -121,7 +134,7 @@ proptest! {
                 }
                 Event::Tried => group[index].tried(),
                 Event::Untried => group[index].untried(),
-                Event::Asked(answers) => group[index].asked(now, answers),
+                Event::Asked(said) => group[index].asked(now, said),
             }
             let out = group.iter().filter(|one| one.is_out()).count();
             prop_assert!(out * 2 <= size, "{} of {} are out", out, size);
@@ -130,8 +143,7 @@ proptest! {
         // However bad it was, after the longest time it may prove itself.
         now += LONGEST_MS;
         for one in &mut group {
-            one.pass(now);
-            one.asked(now, true);
+            one.asked(now, Said::Well);
             one.untried();
             prop_assert_ne!(one.standing(), Standing::Out);
             one.tried();
