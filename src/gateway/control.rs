@@ -16,13 +16,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 use super::body::ResponseBody;
 use super::own_paths;
 use super::problem::Problem;
 use super::settings::Settings;
 use super::sight::Sight;
+use super::watch::Watching;
 use super::watched_files::{Change, Group, WatchedFiles};
 use super::{Gateway, registrar, watch};
 use crate::auth::{KeyRefresher, RefreshOptions};
@@ -46,8 +46,8 @@ pub struct Control {
     environment: Environment,
     access_log: Option<AccessLog>,
     generation: i64,
-    /// Ends the watchers of the settings in force.
-    watching: CancellationToken,
+    /// The watchers of the settings in force.
+    watching: Watching,
     files: WatchedFiles,
     /// What was of no use when it was read last.
     refused: BTreeSet<Group>,
@@ -75,7 +75,7 @@ impl Control {
                 differ.join(", ")
             );
         }
-        let watching = attend(&gateway, &settings);
+        let watching = attend(&gateway, &settings, None);
         tokio::task::spawn_local(registrar::serve_forever(Arc::clone(&gateway)));
         let ring = Arc::clone(settings.verifier.ring());
         if tokio::time::timeout(KEYS_WAIT, ring.settled()).await.is_err() {
@@ -212,8 +212,8 @@ impl Control {
         Self::follow_registers(&previous, &settings).await;
         self.gateway.replace_settings(settings);
         let settings = self.gateway.settings();
-        self.watching.cancel();
-        self.watching = attend(&self.gateway, &settings);
+        self.watching.cancel.cancel();
+        self.watching = attend(&self.gateway, &settings, Some(&self.watching));
         self.files = files;
         self.refused.clear();
         self.generation += 1;
@@ -254,9 +254,10 @@ impl Control {
     }
 }
 
-/// Starts what keeps these settings fresh.
-fn attend(gateway: &Arc<Gateway>, settings: &Arc<Settings>) -> CancellationToken {
-    let cancel = watch::start(gateway, settings);
+/// Starts what keeps these settings fresh, in place of what kept those `before`.
+fn attend(gateway: &Arc<Gateway>, settings: &Arc<Settings>, before: Option<&Watching>) -> Watching {
+    let watching = watch::start(gateway, settings, before);
+    let cancel = watching.cancel.clone();
     let options = RefreshOptions { refresh_every: settings.config.token.jwks_refresh, ca_file: None };
     match KeyRefresher::new(Arc::clone(settings.verifier.ring()), &options) {
         Ok(refresher) => {
@@ -273,7 +274,7 @@ fn attend(gateway: &Arc<Gateway>, settings: &Arc<Settings>) -> CancellationToken
     tokio::task::spawn_local(async move {
         token.run_until_cancelled(count_keys_forever(&gateway, &settings)).await
     });
-    cancel
+    watching
 }
 
 /// Registers know this gateway by the certificate that it shows to others.

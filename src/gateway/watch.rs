@@ -21,20 +21,28 @@ use board::Board;
 pub use signs::Signs;
 pub use state::RegionState;
 
-/// Starts all watchers of these settings on the current thread. They end when the token is cancelled.
-pub fn start(gateway: &Arc<Gateway>, settings: &Arc<Settings>) -> CancellationToken {
+/// The watchers of one generation of settings.
+pub struct Watching {
+    /// Ends them.
+    pub cancel: CancellationToken,
+    board: Rc<Board>,
+}
+
+/// Starts all watchers of these settings on the current thread, in place of those `before`.
+pub fn start(gateway: &Arc<Gateway>, settings: &Arc<Settings>, before: Option<&Watching>) -> Watching {
     let cancel = CancellationToken::new();
     gateway.metrics.control().forget_topology();
-    let board = Rc::new(Board::new(settings));
+    let board = Rc::new(Board::new(settings, before.map(|before| &*before.board)));
     for probe in probes::all(gateway, settings, &board) {
         let cancel = cancel.clone();
         tokio::task::spawn_local(async move { cancel.run_until_cancelled(probe).await });
     }
     let (gateway, settings, token) = (Arc::clone(gateway), Arc::clone(settings), cancel.clone());
+    let watching = Watching { cancel, board: Rc::clone(&board) };
     tokio::task::spawn_local(async move {
         token.run_until_cancelled(publish_forever(&gateway, &settings, &board)).await;
     });
-    cancel
+    watching
 }
 
 async fn publish_forever(gateway: &Gateway, settings: &Settings, board: &Board) {

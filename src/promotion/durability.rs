@@ -105,7 +105,7 @@ pub(super) async fn run(
     }
 }
 
-/// The row first, without waiting for whoever is away; then the setting.
+/// The row first, without waiting for whoever is away, nor for who tells something and waits for them; then the setting.
 async fn relax(
     session: &Session,
     jurisdiction: &str,
@@ -114,7 +114,8 @@ async fn relax(
 ) -> Result<(), PromotionFault> {
     let relaxed = Row { durability: Durability::Async, synchronous: Vec::new(), ..row };
     write(session, jurisdiction, &relaxed, arguments).await?;
-    set_synchronous(session, &[]).await.map(drop)
+    set_synchronous(session, &[]).await?;
+    row::tell(session).await
 }
 
 /// The setting first; then the row, whose commit is the first that waits.
@@ -149,8 +150,8 @@ async fn write(
 ) -> Result<(), PromotionFault> {
     let mut application = session.application().await?;
     if row.durability == Durability::Async {
-        let local = application.batch_execute("SET synchronous_commit = local").await;
-        session.told("writing the register's row", local)?;
+        let local = "SET synchronous_commit = local; SET residency.tell_later = 'on'";
+        session.told("writing the register's row", application.batch_execute(local).await)?;
     }
     row::adopt_acts(session, &application).await?;
     let account = row::Account {

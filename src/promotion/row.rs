@@ -95,6 +95,13 @@ async fn write(
     Ok(Generation(u64::try_from(updated.get::<_, i64>(0)).unwrap_or_default()))
 }
 
+/// Tells listeners of a row that was written without.
+pub(super) async fn tell(session: &Session) -> Result<(), PromotionFault> {
+    let application = session.application().await?;
+    let told = application.batch_execute("UPDATE residency.jurisdiction SET name = name").await;
+    session.told("telling gateways", told)
+}
+
 /// What hosts have left on record beside their databases (`primary check --assume-latest`), taken into the register.
 pub(super) async fn adopt_acts(session: &Session, application: &Client) -> Result<u64, PromotionFault> {
     const DOING: &str = "taking over what its host has recorded";

@@ -274,7 +274,10 @@ fn goals(day: &Day<'_>, checks: &mut Checks) {
     }
     for phase in [Phase::ReplicasLag, Phase::EndpointHangs, Phase::EndpointFails] {
         let Some(span) = day.span(phase) else { continue };
-        let from = if phase == Phase::ReplicasLag { span.began } else { span.acted + DETECTED };
+        // A process that is started again gets no requests at first; it is noticed from the first one that it fails.
+        let met = day.asked(elsewhere(span), span.acted, span.ended).filter(|asked| !asked.outcome.is_done());
+        let met = met.map(Asked::counts_at).min().unwrap_or(span.acted);
+        let from = if phase == Phase::ReplicasLag { span.began } else { met + DETECTED };
         let name = format!("{}: requests go on", phase.name());
         all_done(&name, day.asked(elsewhere(span), from, span.ended), READS, checks);
     }

@@ -3,10 +3,12 @@
 //! Invariants
 //! - What has never been looked at counts as working, for as long as a region that is gone would take to be noticed.
 //! - A home that was heard of is remembered over the death of who said it, and over a reload.
-//! - A replica's lag is worked out from the samples of the home alone.
+//! - A replica's lag is worked out from the samples of the home alone. These outlive a reload that changes nothing about the
+//!   database: without them a replica that lags would look as if nobody knew how far.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,16 +17,16 @@ use tokio::sync::watch;
 use super::state::RegionState;
 use super::view::{Own, View};
 use crate::clock;
-use crate::config::Endpoint;
+use crate::config::{Config, Endpoint};
 use crate::domain::liveness::homes::{Heard as HeardHome, HomeFault, HomeRow, KnownHome};
 use crate::domain::liveness::proximity::Proximity;
 use crate::domain::liveness::suspicion::{Suspicion, Verdict};
 use crate::domain::names::{JurisdictionId, RegionId};
 use crate::domain::register::Generation;
-use crate::domain::replication_lag::{Lag, LagTracker};
+use crate::domain::replication_lag::{Lag, LagTracker, LogPosition};
 use crate::domain::upstream_groups::UpstreamGroup;
 use crate::gateway::settings::Settings;
-use crate::postgres::{DatabaseState, JurisdictionRow, Role, Sample};
+use crate::postgres::{DatabaseState, DatabaseUrl, JurisdictionRow, Role, Sample};
 use crate::telemetry::ControlMetrics;
 use crate::upstream::SetAside;
 
@@ -33,7 +35,7 @@ pub struct Board {
     started: Instant,
     pub databases: RefCell<Vec<(JurisdictionId, watch::Receiver<DatabaseState>)>>,
     /// By jurisdiction.
-    lag: RefCell<Vec<LagTracker>>,
+    histories: Vec<Rc<History>>,
     /// By jurisdiction.
     homes: RefCell<Vec<KnownHome>>,
     /// Rows that can't be right, each logged once until it is.
@@ -60,6 +62,15 @@ pub struct Watched {
     pub set_aside: Arc<SetAside>,
 }
 
+/// Where a jurisdiction's primary was and when, for as long as this region has the same database of it.
+struct History {
+    jurisdiction: String,
+    database: Option<DatabaseUrl>,
+    stale_after: Duration,
+    began: Instant,
+    tracker: RefCell<LagTracker>,
+}
+
 struct Heard {
     state: RegionState,
     at: Instant,
@@ -80,8 +91,41 @@ impl Watched {
     }
 }
 
+impl History {
+    fn new(config: &Config, jurisdiction: JurisdictionId) -> Self {
+        let own = config.own_region().databases.iter().find(|(of, _)| *of == jurisdiction);
+        let stale_after = config.health.dead_after;
+        Self {
+            jurisdiction: config.topology.jurisdiction_name(jurisdiction).to_owned(),
+            database: own.map(|(_, url)| url.clone()),
+            stale_after,
+            began: clock::now(),
+            tracker: RefCell::new(LagTracker::new(stale_after)),
+        }
+    }
+
+    fn is_of_the_same(&self, other: &Self) -> bool {
+        (&self.jurisdiction, &self.database, self.stale_after)
+            == (&other.jurisdiction, &other.database, other.stale_after)
+    }
+
+    fn since_began(&self, at: Instant) -> Duration {
+        at.saturating_duration_since(self.began)
+    }
+
+    /// `at` or later the primary was at `position`.
+    fn primary_sample(&self, at: Duration, position: LogPosition) {
+        self.tracker.borrow_mut().primary_sample(at, position);
+    }
+
+    fn lag(&self, now: Instant, replica: LogPosition) -> Lag {
+        self.tracker.borrow().lag(self.since_began(now), replica)
+    }
+}
+
 impl Board {
-    pub fn new(settings: &Settings) -> Self {
+    /// `before`: of the settings that these take the place of.
+    pub fn new(settings: &Settings, before: Option<&Self>) -> Self {
         let config = &settings.config;
         let topology = &config.topology;
         let watched = |group| {
@@ -96,13 +140,16 @@ impl Board {
             let live = known.of(jurisdiction);
             KnownHome { home: live.home, generation: live.generation, read_only: live.read_only }
         };
+        let history = |jurisdiction| {
+            let new = History::new(config, jurisdiction);
+            let known = before.and_then(|before| before.histories.iter().find(|one| one.is_of_the_same(&new)));
+            known.map_or_else(|| Rc::new(new), Rc::clone)
+        };
         let suspicion = |_| Suspicion::new(Duration::ZERO, config.health.dead_after);
         Self {
             started: clock::now(),
             databases: RefCell::default(),
-            lag: RefCell::new(
-                topology.jurisdictions().map(|_| LagTracker::new(config.health.dead_after)).collect(),
-            ),
+            histories: topology.jurisdictions().map(history).collect(),
             homes: RefCell::new(topology.jurisdictions().map(home).collect()),
             alarms: RefCell::default(),
             peers: RefCell::new(topology.regions().map(|_| None).collect()),
@@ -142,8 +189,8 @@ impl Board {
                 && self.homes.borrow()[jurisdiction.index()].home == region
             {
                 let ago = Duration::from_micros(sample.sampled_ago_us);
-                let at = self.since_start(asked).saturating_sub(ago);
-                self.lag.borrow_mut()[jurisdiction.index()].primary_sample(at, sample.position());
+                let history = &self.histories[jurisdiction.index()];
+                history.primary_sample(history.since_began(asked).saturating_sub(ago), sample.position());
             }
         }
         let peer = &mut self.peers.borrow_mut()[region.index()];
@@ -213,8 +260,8 @@ impl Board {
     /// Everything within our regions was looked at once, or has had its time.
     pub fn is_complete(&self, settings: &Settings) -> bool {
         let config = &settings.config;
-        let since_start = self.since_start(clock::now());
-        if since_start >= config.health.dead_after {
+        let now = clock::now();
+        if self.since_start(now) >= config.health.dead_after {
             return true;
         }
         let databases =
@@ -223,7 +270,7 @@ impl Board {
                 DatabaseState::Unreachable { .. }
                 | DatabaseState::Open(Sample { role: Role::Primary, .. }) => true,
                 DatabaseState::Open(sample) => {
-                    let lag = self.lag.borrow()[jurisdiction.index()].lag(since_start, sample.position);
+                    let lag = self.histories[jurisdiction.index()].lag(now, sample.position);
                     matches!(lag, Lag::Known(_))
                 }
             });
@@ -240,7 +287,7 @@ impl Board {
         let config = &settings.config;
         let now = clock::now();
         let since_start = self.since_start(now);
-        let databases = self.own_databases(settings, metrics, since_start);
+        let databases = self.own_databases(settings, metrics, now);
         let peers = self.peers.borrow();
         let mut suspicions = self.suspicions.borrow_mut();
         let peers = peers
@@ -276,7 +323,7 @@ impl Board {
         &self,
         settings: &Settings,
         metrics: &ControlMetrics,
-        since_start: Duration,
+        now: Instant,
     ) -> Vec<Option<Own>> {
         let config = &settings.config;
         let mut databases: Vec<Option<Own>> = config.topology.jurisdictions().map(|_| None).collect();
@@ -295,7 +342,7 @@ impl Board {
                 Some(_) if is_primary && known.home == config.region => Lag::Known(Duration::ZERO),
                 // Of a primary that is not the home, who knows what it lacks?
                 Some(_) if is_primary => Lag::Unknown,
-                Some(sample) => self.lag.borrow()[jurisdiction.index()].lag(since_start, sample.position),
+                Some(sample) => self.histories[jurisdiction.index()].lag(now, sample.position),
                 None => Lag::Unknown,
             };
             let doubted = settings

@@ -128,7 +128,7 @@ impl View {
                 check("replication-lag", status).observed(lag.as_millis() as u64, "ms")
             }
             Lag::Unknown => check("replication-lag", Status::Warn)
-                .output(format!("unknown: the primary in {home} does not answer")),
+                .output(format!("unknown: the primary in {home} was not heard of, or not for as long as this is behind")),
         });
     }
 }

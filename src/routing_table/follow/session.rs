@@ -23,7 +23,7 @@ use super::{
     handle::Report,
     scout::{Sightings, answer_fault, ask},
     statements::{
-        CHANGES, CHANGES_ROW, CHANNEL, CHANNEL_OUTSIDE, LISTEN, LISTEN_OUTSIDE, PAGE, PAGE_ROW, Standing,
+        CHANGES, CHANGES_ROW, CHANNEL, CHANNEL_OUTSIDE, LISTEN, LISTEN_OUTSIDE, LOCAL, PAGE, PAGE_ROW, Standing,
         row, standing,
     },
 };
@@ -97,6 +97,7 @@ impl<'a> Session<'a> {
         let limits =
             Limits { connect_timeout: DEADLINE, statement_timeout: PAGE_DEADLINE, ..Limits::default() };
         let database = Subscription::connect(&member.url, limits).await?;
+        database.run(LOCAL, DEADLINE).await?;
         let listen = if follower.settings.outside { LISTEN_OUTSIDE } else { LISTEN };
         database.run(listen, DEADLINE).await?;
         let mut session = Self { follower, place, database, heard_at: clock::now(), shown: None };

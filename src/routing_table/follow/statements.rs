@@ -66,6 +66,9 @@ pub(super) const PAGE: &str = concat!(
 /// Where rows are told; outside the jurisdiction's regions nothing is heard that claims answer (R7).
 pub(super) const CHANNEL: &str = "residency_register";
 pub(super) const CHANNEL_OUTSIDE: &str = "residency_register_outside";
+/// That this gateway is there must not wait for standbys: with them away it would be silent to everybody, and a new primary is
+/// told anew.
+pub(super) const LOCAL: &str = "SET synchronous_commit = local";
 pub(super) const LISTEN: &str = "LISTEN residency_register; LISTEN residency_jurisdiction";
 pub(super) const LISTEN_OUTSIDE: &str = "LISTEN residency_register_outside; LISTEN residency_jurisdiction";
 pub(super) const FORGOTTEN: &str = "SELECT certificate FROM residency.forgotten_certificate";

@@ -403,6 +403,29 @@ async fn a_gateway_registers_reports_and_leaves() {
     assert_eq!(asked("SELECT count(*) FROM residency.gateway").await, 0, "it has left");
 }
 
+#[tokio::test]
+async fn a_gateway_is_there_for_a_register_whose_standbys_are_away() {
+    let primary = register().await;
+    let client = primary.session().await;
+    for statement in ["ALTER SYSTEM SET synchronous_standby_names = 'away'", "SELECT pg_reload_conf()"] {
+        client.batch_execute(statement).await.expect("valid");
+    }
+    let start = clock::now();
+    let shows = "SELECT current_setting('synchronous_standby_names')";
+    while client.query_one(shows, &[]).await.expect("valid").get::<_, String>(0) != "away" {
+        assert!(start.elapsed() < PATIENCE, "never in force");
+    }
+    let following = Following::new(&[&primary], SOON);
+    following.followed().await;
+    let seen = "SELECT count(*) FROM residency.gateway WHERE serving";
+    following.serving.store(true, Ordering::Relaxed);
+    while client.query_one(seen, &[]).await.expect("valid").get::<_, i64>(0) != 1 {
+        assert!(start.elapsed() < PATIENCE, "it never says that it serves");
+    }
+    following.stopped().await;
+    assert_eq!(client.query_one(seen, &[]).await.expect("valid").get::<_, i64>(0), 0, "it has left");
+}
+
 /// Also one that a renewal replaces, and a gateway that was forgotten while it was connected.
 #[tokio::test]
 async fn a_forgotten_gateway_learns_so_and_comes_back_with_another_certificate() {

@@ -96,6 +96,16 @@ async fn an_async_primary_that_dies_loses_what_promote_names_and_comes_back_rewo
     assert_eq!(missing(&world, Region::UsEast, US, &told).await.len(), lost.len());
     assert_eq!(home(&world, Region::UsEast, US).await, "eu-frankfurt 2");
     assert!(world.log(primary).expect("a log").contains("goes the way of eu-frankfurt"));
+
+    // And who stood in for it goes back likewise, though it was stopped when it was promoted and a run that was cut off then
+    // would have left it following nobody.
+    world.promote(US, Region::UsEast, &[]).await.expect("it promotes");
+    let url = world.database_url(frankfurt, US, residency_loadtest::world::Role::Postgres);
+    let former = Sql::connect(&url.replace("/app", "/postgres")).await.expect("a session");
+    former.batch_execute("ALTER SYSTEM SET primary_conninfo = ''").await.expect("valid");
+    world.kill(Service::Postgres(frankfurt, US)).await.expect("it was running");
+    world.restart(Service::Postgres(frankfurt, US)).await.expect("it comes back");
+    streams(&world, frankfurt, US).await;
     world.stop().expect("nothing is left");
 }
 

@@ -61,6 +61,12 @@ async fn a_remote_primary_that_dies_loses_nothing_and_durability_is_given_up_and
     let waiting = write(&session, 102);
     tokio::pin!(waiting);
     timeout(Duration::from_millis(400), &mut waiting).await.expect_err("committed without the standby");
+    // One that also notifies keeps every other that does from committing.
+    let notifier = world.sql(nuremberg, EU).await.expect("a session");
+    let notify = "SELECT pg_notify('app', ''), pg_logical_emit_message(true, 'app', '')";
+    let notifying = notifier.execute(notify, &[]);
+    tokio::pin!(notifying);
+    timeout(Duration::from_millis(400), &mut notifying).await.expect_err("committed without the standby");
 
     let relax =
         ["durability", "--jurisdiction", "eu", "async", "--reason", "frankfurt is down", "--by", "ops"];
@@ -68,6 +74,7 @@ async fn a_remote_primary_that_dies_loses_nothing_and_durability_is_given_up_and
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success() && said.contains("eu-frankfurt doesn't stream"), "{output:?}");
     waiting.await.expect("it waits no more");
+    notifying.await.expect("it waits no more");
     let acts = "SELECT string_agg((detail ->> 'durability') || ' by ' || by, ', ' ORDER BY id) \
                 FROM residency.act WHERE kind = 'durability'";
     assert_eq!(value(&world, nuremberg, EU, acts).await, "remote by postgres, async by ops");
