@@ -6,8 +6,8 @@
 
 use std::{io::Write, process::Stdio, time::Duration};
 
-use serde_json::json;
 use futures_util::future::try_join_all;
+use serde_json::json;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{

@@ -57,6 +57,8 @@ pub enum FileFault {
     Twice(usize),
     #[error("it changed while it was read")]
     Unsteady,
+    #[error("it is empty, as a file is while it is written anew; one that shall name nobody says []")]
+    Empty,
 }
 
 /// One line.
@@ -226,6 +228,9 @@ fn parse(
     keys: &RegisterKeys,
     jurisdiction: JurisdictionId,
 ) -> Result<Read, FileFault> {
+    if text.trim().is_empty() {
+        return Err(FileFault::Empty);
+    }
     let mut rows = BTreeMap::new();
     let mut faults = Vec::new();
     let reading = Reading { topology, register: jurisdiction, outside: false };

@@ -24,8 +24,8 @@ const REGISTERS: &str = "[jurisdictions.us]\nregister_file = 'file:us.jsonl'\n\
 /// With registers of both jurisdictions, which say nothing yet.
 fn with_registers(setup: Setup) -> Setup {
     let setup = KEYS.iter().fold(setup.with(REGISTERS), |setup, (name, key)| setup.env(name, key));
-    setup.write("us.jsonl", "");
-    setup.write("eu.jsonl", "");
+    setup.write("us.jsonl", "[]");
+    setup.write("eu.jsonl", "[]");
     setup
 }
 
@@ -48,7 +48,7 @@ async fn say(gateway: &Gateway, register: &str, rows: &[Value]) {
 /// The same, without waiting.
 fn write(gateway: &Gateway, register: &str, rows: &[Value]) {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    let text = rows.iter().map(|row| format!("{row}\n")).collect::<Vec<_>>().concat();
+    let text = Value::from(rows).to_string();
     // In one step, and another file than before whatever the clock says.
     let draft = format!("{register}-{}", NEXT.fetch_add(1, Relaxed));
     gateway.setup.write(&draft, &text);

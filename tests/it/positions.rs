@@ -176,7 +176,7 @@ async fn a_token_carries_the_generation_of_the_home_it_is_from() {
     let api = api();
     let (knows, late) = (registers(&api), registers(&api));
     moved(&knows, 5);
-    late.write("us.jsonl", "");
+    late.write("us.jsonl", "[]");
     late.write("eu.jsonl", r#"{"subject":"me","generation":4}"#);
     let (knows, late) = (knows.start().await, late.start().await);
     let seen_in = || api.last().head.get("residency-jurisdiction").map(str::to_owned);

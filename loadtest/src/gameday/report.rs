@@ -326,14 +326,7 @@ fn all_done<'a>(name: &str, asked: impl Iterator<Item = &'a Asked>, least: f64, 
 }
 
 /// The share of a phase's reads that is answered is high enough, but for readers who may not be shown anything that answers.
-fn reads_go_on(
-    name: &str,
-    day: &Day<'_>,
-    span: &Span,
-    which: Which,
-    from: Duration,
-    checks: &mut Checks,
-) {
+fn reads_go_on(name: &str, day: &Day<'_>, span: &Span, which: Which, from: Duration, checks: &mut Checks) {
     let (mut all, mut done, mut behind) = (0_usize, 0_usize, 0_usize);
     for asked in day.asked(which, from, span.ended) {
         if day.is_behind_its_own_write(span.phase, asked) {

@@ -142,7 +142,8 @@ impl Board {
         };
         let history = |jurisdiction| {
             let new = History::new(config, jurisdiction);
-            let known = before.and_then(|before| before.histories.iter().find(|one| one.is_of_the_same(&new)));
+            let known =
+                before.and_then(|before| before.histories.iter().find(|one| one.is_of_the_same(&new)));
             known.map_or_else(|| Rc::new(new), Rc::clone)
         };
         let suspicion = |_| Suspicion::new(Duration::ZERO, config.health.dead_after);
@@ -319,12 +320,7 @@ impl Board {
     }
 
     /// By jurisdiction: this region's database, if it has one.
-    fn own_databases(
-        &self,
-        settings: &Settings,
-        metrics: &ControlMetrics,
-        now: Instant,
-    ) -> Vec<Option<Own>> {
+    fn own_databases(&self, settings: &Settings, metrics: &ControlMetrics, now: Instant) -> Vec<Option<Own>> {
         let config = &settings.config;
         let mut databases: Vec<Option<Own>> = config.topology.jurisdictions().map(|_| None).collect();
         for (jurisdiction, receiver) in &*self.databases.borrow() {

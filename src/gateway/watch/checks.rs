@@ -127,8 +127,9 @@ impl View {
                 let status = if lag < limit { Status::Pass } else { Status::Fail };
                 check("replication-lag", status).observed(lag.as_millis() as u64, "ms")
             }
-            Lag::Unknown => check("replication-lag", Status::Warn)
-                .output(format!("unknown: the primary in {home} was not heard of, or not for as long as this is behind")),
+            Lag::Unknown => check("replication-lag", Status::Warn).output(format!(
+                "unknown: the primary in {home} was not heard of, or not for as long as this is behind"
+            )),
         });
     }
 }

@@ -23,8 +23,8 @@ use super::{
     handle::Report,
     scout::{Sightings, answer_fault, ask},
     statements::{
-        CHANGES, CHANGES_ROW, CHANNEL, CHANNEL_OUTSIDE, LISTEN, LISTEN_OUTSIDE, LOCAL, PAGE, PAGE_ROW, Standing,
-        row, standing,
+        CHANGES, CHANGES_ROW, CHANNEL, CHANNEL_OUTSIDE, LISTEN, LISTEN_OUTSIDE, LOCAL, PAGE, PAGE_ROW,
+        Standing, row, standing,
     },
 };
 use crate::{
