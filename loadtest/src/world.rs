@@ -12,6 +12,7 @@
 //! - Worlds in different slots share nothing.
 //!
 //! Absent by design: the library under test. What runs here are its programs, as users run them.
+mod alarm;
 mod api;
 mod builder;
 mod client;

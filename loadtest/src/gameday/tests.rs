@@ -92,7 +92,7 @@ fn a_read_is_excused_only_to_a_user_who_wrote_just_before_the_home_went_away() {
         (Phase::Calm, Some(9_500), false, unseen, false),
     ] {
         let (wrote, place) = (wrote_ms.map(Duration::from_millis), Region::ApSingapore);
-        let asked = Asked { wrote, writes, ..asked(25_000, 3, place, Jurisdiction::Us, outcome) };
+        let asked = Asked { writes, wrote, ..asked(25_000, 3, place, Jurisdiction::Us, outcome) };
         assert_eq!(day.is_behind_its_own_write(phase, &asked), excused, "{phase:?} {asked:?}");
     }
 }

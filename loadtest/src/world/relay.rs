@@ -21,8 +21,10 @@ use tokio::{
         tcp::{ReadHalf, WriteHalf},
     },
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep},
 };
+
+use super::alarm::Alarm;
 
 /// Bytes in flight a direction; at 110 ms one way that is about 38 MB/s a connection.
 const WINDOW: usize = 4 << 20;
@@ -97,12 +99,13 @@ async fn connect_and_pump(
     target: SocketAddr,
     wire: WireState,
 ) -> Result<(), Broken> {
+    let (mut there, mut back) = (alarm()?, alarm()?);
     // The first packet of the handshake travels, then the answer to it.
-    travel(&wire).await?;
+    travel(&wire, &mut there).await?;
     let connected = TcpStream::connect(target).await;
     let answer_at = Instant::now() + one_way(&wire);
     let Ok(connected) = connected else {
-        sleep_until(answer_at).await;
+        there.at(answer_at).await.map_err(|_| Broken)?;
         open(&wire).await?;
         return Err(Broken);
     };
@@ -112,11 +115,11 @@ async fn connect_and_pump(
     let (from_client, to_client) = client.split();
     let (from_upstream, to_upstream) = upstream.split();
     let outward = async {
-        sleep_until(answer_at).await;
+        there.at(answer_at).await.map_err(|_| Broken)?;
         open(&wire).await?;
-        pump(from_client, to_upstream, &wire).await
+        pump(from_client, to_upstream, &wire, &mut there).await
     };
-    tokio::try_join!(outward, pump(from_upstream, to_client, &wire)).map(|_| ())
+    tokio::try_join!(outward, pump(from_upstream, to_client, &wire, &mut back)).map(|_| ())
 }
 
 /// One direction's queue entry: what to do at the far end, and not before when.
@@ -132,14 +135,19 @@ enum Event {
 }
 
 /// Moves one direction's bytes until its FIN was delivered.
-async fn pump(from: ReadHalf<'_>, to: WriteHalf<'_>, wire: &WireState) -> Result<(), Broken> {
+async fn pump(
+    from: ReadHalf<'_>,
+    to: WriteHalf<'_>,
+    wire: &WireState,
+    alarm: &mut Alarm,
+) -> Result<(), Broken> {
     let (queue, frames) = mpsc::channel(FRAMES);
     let read = async {
         read_into(from, queue, wire).await;
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        delivered = deliver(frames, to, wire) => delivered,
+        delivered = deliver(frames, to, wire, alarm) => delivered,
         () = read => Ok(()),
     }
 }
@@ -173,15 +181,16 @@ async fn deliver(
     mut frames: mpsc::Receiver<Frame>,
     mut to: WriteHalf<'_>,
     wire: &WireState,
+    alarm: &mut Alarm,
 ) -> Result<(), Broken> {
     while let Some(Frame { release, event }) = frames.recv().await {
-        sleep_until(release).await;
+        alarm.at(release).await.map_err(|_| Broken)?;
         open(wire).await?;
         match event {
             Event::Data(bytes, _permit) => {
                 if to.write_all(&bytes).await.is_err() {
                     // The far end's reset needs its own half of the round trip back.
-                    travel(wire).await?;
+                    travel(wire, alarm).await?;
                     return Err(Broken);
                 }
             }
@@ -193,10 +202,15 @@ async fn deliver(
 }
 
 /// Waits for one direction's delay, and for the end of a silence.
-async fn travel(wire: &WireState) -> Result<(), Broken> {
+async fn travel(wire: &WireState, alarm: &mut Alarm) -> Result<(), Broken> {
     open(wire).await?;
-    sleep(one_way(wire)).await;
+    alarm.after(one_way(wire)).await.map_err(|_| Broken)?;
     open(wire).await
+}
+
+/// Out of descriptors, a connection breaks.
+fn alarm() -> Result<Alarm, Broken> {
+    Alarm::new().map_err(|_| Broken)
 }
 
 /// Waits until the link delivers.
