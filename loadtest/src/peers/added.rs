@@ -1,9 +1,10 @@
 //! What the gateway adds to a request: the same open-loop load straight to the upstream and through the gateway, in turn.
 //!
 //! The gateway has a core of its own, with its full policy, metrics and access log; load and upstream have the other, on
-//! one thread that never sleeps. The rate is half of what a closed loop reaches through the gateway just before. A round
-//! is a span without and a span with the gateway; which comes first alternates. What is added is the difference of a
-//! round's percentiles, and the figure that counts is the median of the rounds'.
+//! one thread that never sleeps. The rate is half load: that at which the gateway's core is half busy. It is looked for at
+//! half of what a closed loop reaches just before, where a request costs more than in the closed loop, which finds many at
+//! once whenever it wakes. A round is a span without and a span with the gateway; which comes first alternates. What is
+//! added is the difference of a round's percentiles, and the figure that counts is the median of the rounds'.
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
@@ -18,8 +19,8 @@ use super::stage::Stage;
 use super::turn::warm_up;
 use crate::generator::{Manner, Tally, Trust};
 
-/// Of the highest rate.
-const SHARE_OF_PEAK: f64 = 0.5;
+/// Of the highest rate, and of the gateway's core.
+const HALF: f64 = 0.5;
 
 /// What was measured.
 #[derive(Clone, Debug, Serialize)]
@@ -94,10 +95,19 @@ fn rounds(
     warm_up(rig, options)?;
     let peak_rps = rig.drive(options.span)?.rate();
     rig.rest()?;
-    let rps = peak_rps * SHARE_OF_PEAK;
-    ensure!(rps >= 1.0, "the gateway answered nothing");
-    progress(&format!("{peak_rps:.0} requests a second at most, so {rps:.0} from here on"));
     let pids = stage.pids()?;
+    let half_of_peak = peak_rps * HALF;
+    ensure!(half_of_peak >= 1.0, "the gateway answered nothing");
+    rig.connect(stage.listen(), options.connections, Manner::Plain)?;
+    rig.pace(half_of_peak, options.warm_up)?;
+    let before = Usage::of_processes(&pids)?;
+    let span_ns = rig.pace(half_of_peak, options.span)?.span().as_nanos() as f64;
+    let busy = Usage::of_processes(&pids)?.since(before).run_ns as f64 / span_ns;
+    let rps = half_of_peak * (HALF / busy).min(1.0);
+    progress(&format!(
+        "{peak_rps:.0} requests a second at most; at half of that its core is {:.0} % busy, so {rps:.0} from here on",
+        busy * 100.0
+    ));
     let (mut all, mut faults, mut used, mut measured) = (Vec::new(), 0, Usage::default(), 0.0);
     for number in 0..options.rounds {
         let mut sides = [None, None];
