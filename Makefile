@@ -17,7 +17,7 @@ PAIRS ?= 200000
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-peers bench-latency bench-positions oracle gameday
+.PHONY: help demo test lint bench bench-peers bench-latency bench-positions bench-changes oracle gameday
 
 help: ## Says what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -63,6 +63,11 @@ bench-positions: ## PAIRS writes, each read back at once while replicas lag, and
 	@$(INSTALL) build world
 	cargo build --release --locked --workspace --bins
 	$(TARGET)/release/bench-positions --pairs $(PAIRS) $(ARGS)
+
+bench-changes: ## How soon a change in a register is in force at every gateway; target/bench/changes.json
+	@$(INSTALL) build world
+	cargo build --release --locked --workspace --bins
+	$(TARGET)/release/bench-changes $(ARGS)
 
 oracle: ## REQUESTS random requests over links that break, and an oracle that counts unlawful deliveries
 	@$(INSTALL) build world

@@ -33,6 +33,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+pub(crate) use self::distribution::{Distribution, Figures};
 pub use self::report::Report;
 use self::{
     plan::{Setup, Stream},

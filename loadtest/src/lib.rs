@@ -1,5 +1,6 @@
 //! The world on one machine, the scenarios that run in it, and the comparison with the peers.
 mod certificate;
+pub mod changes;
 pub mod checks;
 pub mod demo;
 pub mod gameday;

@@ -5,40 +5,40 @@ use serde::Serialize;
 
 /// Latencies in ms, in order.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Distribution(Vec<f64>);
+pub(crate) struct Distribution(Vec<f64>);
 
 /// The figures of a distribution, in ms.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(super) struct Figures {
-    pub(super) requests: usize,
-    pub(super) p50_ms: f64,
-    pub(super) p95_ms: f64,
-    pub(super) p99_ms: f64,
-    pub(super) max_ms: f64,
+pub(crate) struct Figures {
+    pub(crate) requests: usize,
+    pub(crate) p50_ms: f64,
+    pub(crate) p95_ms: f64,
+    pub(crate) p99_ms: f64,
+    pub(crate) max_ms: f64,
 }
 
 impl Distribution {
-    pub(super) fn of(latencies: impl IntoIterator<Item = Duration>) -> Self {
+    pub(crate) fn of(latencies: impl IntoIterator<Item = Duration>) -> Self {
         let mut ms: Vec<_> = latencies.into_iter().map(|latency| latency.as_secs_f64() * 1e3).collect();
         ms.sort_by(f64::total_cmp);
         Self(ms)
     }
 
     /// The least latency that at least that share (0 to 1) stayed within: nearest rank, so one that was measured.
-    pub(super) fn within(&self, share: f64) -> Option<f64> {
+    pub(crate) fn within(&self, share: f64) -> Option<f64> {
         let rank = (share * self.0.len() as f64).ceil().max(1.0) as usize;
         self.0.get(rank - 1).copied()
     }
 
     /// The share that stayed within `ms`.
-    pub(super) fn share_within(&self, ms: f64) -> f64 {
+    pub(crate) fn share_within(&self, ms: f64) -> f64 {
         if self.0.is_empty() {
             return 0.0;
         }
         self.0.partition_point(|latency| *latency <= ms) as f64 / self.0.len() as f64
     }
 
-    pub(super) fn figures(&self) -> Option<Figures> {
+    pub(crate) fn figures(&self) -> Option<Figures> {
         let at = |share| self.within(share).map(|ms| (ms * 100.0).round() / 100.0);
         Some(Figures {
             requests: self.0.len(),
