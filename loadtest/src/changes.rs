@@ -1,7 +1,9 @@
 //! Changes of home, by hand in the registers, and how soon every gateway goes by them. `make bench-changes`; the demo's step, too.
 //!
 //! A change is in force at a gateway from the beginning of the first request after which all went to the new home. Requests
-//! begin every few milliseconds, so what is found is never too little, and up to that much too much.
+//! begin every few milliseconds, so what is found is never too little, and up to that much too much. A request that sets out
+//! by the old entry is turned back at the old home, which knows by then, and goes to the new one after all: from far away a
+//! change can so be in force before its news has arrived.
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
