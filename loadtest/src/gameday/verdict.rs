@@ -11,7 +11,10 @@ use super::{
     phase::{Phase, Span},
     truth::Truth,
 };
-use crate::world::{Jurisdiction, Region};
+use crate::{
+    latency::Distribution,
+    world::{Jurisdiction, Region},
+};
 
 /// A request that takes longer than this was not told what is wrong: it waited for what did not come.
 const IN_THE_DARK: Duration = Duration::from_secs(1);
@@ -232,12 +235,9 @@ impl<'a> Day<'a> {
     }
 }
 
-/// The latency in ms that the given share stayed within: nearest rank.
+/// The latency in ms that the given share stayed within; 0 of none.
 pub(super) fn within(latencies: impl Iterator<Item = Duration>, share: f64) -> f64 {
-    let mut all: Vec<_> = latencies.collect();
-    all.sort_unstable();
-    let rank = (share * all.len() as f64).ceil().max(1.0) as usize;
-    all.get(rank - 1).map_or(0.0, |latency| (latency.as_secs_f64() * 1e4).round() / 10.0)
+    Distribution::of(latencies).within(share).map_or(0.0, |ms| (ms * 10.0).round() / 10.0)
 }
 
 /// The gateway said itself that it can't be done now.
