@@ -260,9 +260,8 @@ impl Run<'_> {
                 }
             }
             // It follows nobody now; once it is a former primary it will want to.
-            let former = self.stopped.iter().find(|stopped| stopped.region == target.region);
-            if let Some(former) = former
-                && let Err(fault) = standbys::attach(target, Some(&former.conninfo)).await
+            if let Some(former) = self.former(&target.region)
+                && let Err(fault) = standbys::attach(target, Some(former)).await
             {
                 say(&mut told, format!("  {}: {fault}", target.region))?;
             }
@@ -304,12 +303,15 @@ impl Run<'_> {
     fn followers(&self) -> Vec<(&Session, Option<&str>)> {
         let standbys =
             self.cluster.answers().filter(|(region, answer)| answer.recovering && *region != self.plan.to);
-        let former = |region: &str| self.stopped.iter().find(|stopped| stopped.region == region);
         standbys
-            .filter_map(|(region, _)| {
-                Some((self.members.at(region).ok()?, former(region).map(|stopped| stopped.conninfo.as_str())))
-            })
+            .filter_map(|(region, _)| Some((self.members.at(region).ok()?, self.former(region))))
             .collect()
+    }
+
+    /// The list of members that it had when it was stopped, if it was.
+    fn former(&self, region: &str) -> Option<&str> {
+        let stopped = self.stopped.iter().find(|stopped| stopped.region == region);
+        stopped.map(|stopped| stopped.conninfo.as_str())
     }
 
     /// Takes back what can be: nothing once the target may have been promoted.

@@ -97,9 +97,8 @@ impl<'a> Session<'a> {
         let limits =
             Limits { connect_timeout: DEADLINE, statement_timeout: PAGE_DEADLINE, ..Limits::default() };
         let database = Subscription::connect(&member.url, limits).await?;
-        database.run(LOCAL, DEADLINE).await?;
         let listen = if follower.settings.outside { LISTEN_OUTSIDE } else { LISTEN };
-        database.run(listen, DEADLINE).await?;
+        database.run(&format!("{LOCAL}; {listen}"), DEADLINE).await?;
         let mut session = Self { follower, place, database, heard_at: clock::now(), shown: None };
         session.know_keys().await?;
         session.know_forgotten().await?;
